@@ -212,10 +212,7 @@ class AlarmRecord(msgspec.Struct, frozen=True):
     @property
     def annunciated(self) -> bool:
         return (
-            self.enabled
-            and self.shelve is Shelve.UNSHELVED
-            and not self.suppressed_by
-            and self.out_of_service is None
+            self.enabled and self.shelve is Shelve.UNSHELVED and not self.suppressed_by and self.out_of_service is None
         )
 
     @property

@@ -45,6 +45,15 @@ class FrameKind(StrEnum):
     CONFIG = "config"  # address = hash of the configuration bundle now in force
     ASSETS = "assets"  # payload = JSON {"assets": […], "devices": […]} to add or change
     TICK = "tick"  # a deadline is due: brings only time
+    START = "start"  # the gateway came up: payload = JSON of Start; what lies before it was not seen live
+    SYSTEM = "system"  # the gateway about itself: payload = JSON {point: value} of the asset "gateway"
+
+
+class Start(msgspec.Struct, frozen=True):
+    """How the gateway came up: whether it had been stopped in order, and the storage failure that ended it, if one."""
+
+    clean: bool
+    failure: str | None = None
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -1,0 +1,151 @@
+"""Where every source puts what arrives: frames gather here, are journaled as one durable batch, then acknowledged.
+
+    offer → gathering batch → (≤ 10 ms or 1,000 frames) → journal.append → the batch's future ends → pipeline
+
+Back-pressure begins here and only here: above 20,000 frames or 32 MB ``full`` is true and sources stop reading their
+sockets until ``room`` returns. Nothing is dropped. After a failed append nothing is acknowledged any more: the error
+leaves ``run`` and ends the process, and the next process reads what is really on the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from gateway import sabotage
+from gateway.clock import Clock
+from gateway.core.model import Frame, FrameKind
+from gateway.ports import Journal
+
+MAX_FRAMES = 20_000
+MAX_BYTES = 32 << 20
+BATCH_FRAMES = 1_000
+BATCH_BYTES = 4 << 20
+GATHER_S = 0.010  # the longest a frame waits for company
+GATHER_PER_FRAME_S = 0.0005  # a quiet gateway commits at once; from 20 frames a batch on it waits the full 10 ms
+FRAME_OVERHEAD = 200  # bytes of a Frame object beside its payload, for the byte bound
+
+Deliver = Callable[[int, Sequence[Frame]], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Batch:
+    durable: asyncio.Future[int]
+    frames: list[Frame] = field(default_factory=list)
+    size: int = 0
+
+
+class JournalIntake:
+    """The one intake; touched by the event loop's thread only."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._sealed: deque[_Batch] = deque()
+        self._gathering = self._new_batch()
+        self._frames = 0
+        self._bytes = 0
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._closed_for: set[str] = set()
+        self.offered = 0
+        self.last_batch = 0
+
+    # -- sources ----------------------------------------------------------------------------------------------------
+
+    def offer(
+        self,
+        kind: FrameKind,
+        source: str,
+        address: str,
+        payload: bytes,
+        *,
+        retained: bool = False,
+        duplicate_hint: bool = False,
+        principal: str = "",
+    ) -> asyncio.Future[int]:
+        """See ``ports.Intake.offer``."""
+        batch = self._gathering
+        batch.frames.append(
+            Frame(kind, source, address, payload, self._clock.now(), retained, duplicate_hint, principal)
+        )
+        size = len(payload) + FRAME_OVERHEAD
+        batch.size += size
+        self._frames += 1
+        self._bytes += size
+        self.offered += 1
+        if len(batch.frames) >= BATCH_FRAMES or batch.size >= BATCH_BYTES:
+            self._seal()
+        if self._frames >= MAX_FRAMES or self._bytes >= MAX_BYTES:
+            self._room.clear()
+        self._work.set()
+        return batch.durable
+
+    @property
+    def full(self) -> bool:
+        """True: stop reading the socket until ``room`` returns."""
+        return not self._room.is_set()
+
+    async def room(self) -> None:
+        """Returns when there is room again."""
+        await self._room.wait()
+
+    @property
+    def waiting(self) -> int:
+        """Frames offered and not yet delivered to the pipeline."""
+        return self._frames
+
+    def close(self, reason: str) -> None:
+        """Take no more telemetry for ``reason`` (disk full): sources see a full intake. Commands still get in."""
+        self._closed_for.add(reason)
+        self._room.clear()
+
+    def reopen(self, reason: str) -> None:
+        self._closed_for.discard(reason)
+        self._update_room()
+
+    # -- the writer -------------------------------------------------------------------------------------------------
+
+    async def run(self, journal: Journal, deliver: Deliver) -> None:
+        """Journal and deliver until cancelled. Raises StorageFailed when the disk fails."""
+        while True:
+            await self._work.wait()
+            if not self._sealed:
+                delay = min(GATHER_S, GATHER_PER_FRAME_S * self.last_batch)
+                if delay > 0.001:
+                    await asyncio.sleep(delay)
+                if not self._sealed:
+                    self._seal()
+            batch = self._sealed.popleft()
+            if not self._sealed and not self._gathering.frames:
+                self._work.clear()
+            self.last_batch = len(batch.frames)
+            if sabotage.ACK_BEFORE_COMMIT:
+                batch.durable.set_result(0)
+                await asyncio.sleep(0.05)
+            position = await journal.append(batch.frames)
+            if not batch.durable.done():
+                batch.durable.set_result(0)
+            await deliver(position, batch.frames)
+            self._frames -= len(batch.frames)
+            self._bytes -= batch.size
+            self._update_room()
+
+    async def drain(self) -> None:
+        """Wait until everything offered so far is journaled (ordered stop)."""
+        while self._sealed or self._gathering.frames:
+            batch = self._sealed[-1] if self._sealed and not self._gathering.frames else self._gathering
+            await asyncio.shield(batch.durable)
+
+    def _new_batch(self) -> _Batch:
+        return _Batch(asyncio.get_running_loop().create_future())
+
+    def _seal(self) -> None:
+        self._sealed.append(self._gathering)
+        self._gathering = self._new_batch()
+
+    def _update_room(self) -> None:
+        if not self._closed_for and self._frames < MAX_FRAMES * 3 // 4 and self._bytes < MAX_BYTES * 3 // 4:
+            self._room.set()

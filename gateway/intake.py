@@ -14,9 +14,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from gateway import sabotage
 from gateway.clock import Clock
-from gateway.core.model import Frame, FrameKind
+from gateway.core.model import SECOND, Blind, Frame, FrameKind, Micros
 from gateway.ports import Journal
 
 MAX_FRAMES = 20_000
@@ -26,6 +28,8 @@ BATCH_BYTES = 4 << 20
 GATHER_S = 0.010  # the longest a frame waits for company
 GATHER_PER_FRAME_S = 0.0005  # a quiet gateway commits at once; from 20 frames a batch on it waits the full 10 ms
 FRAME_OVERHEAD = 200  # bytes of a Frame object beside its payload, for the byte bound
+
+BLIND_AFTER: Micros = 5 * SECOND  # a loop that missed five heartbeats was paused: silence meanwhile proves nothing
 
 Deliver = Callable[[int, Sequence[Frame]], Awaitable[None]]
 
@@ -50,7 +54,9 @@ class JournalIntake:
         self._room = asyncio.Event()
         self._room.set()
         self._closed_for: set[str] = set()
+        self._heartbeat = clock.now()
         self.offered = 0
+        self.pauses = 0
         self.last_batch = 0
 
     # -- sources ----------------------------------------------------------------------------------------------------
@@ -67,10 +73,11 @@ class JournalIntake:
         principal: str = "",
     ) -> asyncio.Future[int]:
         """See ``ports.Intake.offer``."""
+        now = self._clock.now()
+        if now - self._heartbeat > BLIND_AFTER:
+            self._woke(now)
         batch = self._gathering
-        batch.frames.append(
-            Frame(kind, source, address, payload, self._clock.now(), retained, duplicate_hint, principal)
-        )
+        batch.frames.append(Frame(kind, source, address, payload, now, retained, duplicate_hint, principal))
         size = len(payload) + FRAME_OVERHEAD
         batch.size += size
         self._frames += 1
@@ -105,6 +112,18 @@ class JournalIntake:
     def reopen(self, reason: str) -> None:
         self._closed_for.discard(reason)
         self._update_room()
+
+    def heartbeat(self) -> None:
+        """Call once a second: a gap between calls is time in which nothing could have been received."""
+        now = self._clock.now()
+        if now - self._heartbeat > BLIND_AFTER:
+            self._woke(now)
+        self._heartbeat = now
+
+    def _woke(self, now: Micros) -> None:
+        since, self._heartbeat = self._heartbeat, now
+        self.pauses += 1
+        self.offer(FrameKind.BLIND, "clock", "", msgspec.json.encode(Blind(since)))
 
     # -- the writer -------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,8 @@ switched on is worth nothing (docs/reliability.md).
 from __future__ import annotations
 
 import os
+import signal
+from typing import NoReturn
 
 _DEFECT = os.environ.get("CITYWATCH_SABOTAGE", "")
 
@@ -21,3 +23,9 @@ CRASH_ON = os.environ.get("CITYWATCH_CRASH_ON", "").encode() or None
 RAISE_ON = os.environ.get("CITYWATCH_RAISE_ON", "").encode() or None
 
 ARMED = bool(_DEFECT or CRASH_ON or RAISE_ON)
+
+
+def crash() -> NoReturn:
+    """End the process as a fault in native code would: no handler runs."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable")

@@ -46,6 +46,7 @@ class FrameKind(StrEnum):
     ASSETS = "assets"  # payload = JSON {"assets": […], "devices": […]} to add or change
     TICK = "tick"  # a deadline is due: brings only time
     START = "start"  # the gateway came up: payload = JSON of Start; what lies before it was not seen live
+    BLIND = "blind"  # the gateway saw nothing for a while (paused, loop blocked): payload = JSON of Blind
     SYSTEM = "system"  # the gateway about itself: payload = JSON {point: value} of the asset "gateway"
 
 
@@ -54,6 +55,12 @@ class Start(msgspec.Struct, frozen=True):
 
     clean: bool
     failure: str | None = None
+
+
+class Blind(msgspec.Struct, frozen=True):
+    """From ``since`` until the frame's received time nothing could be received: silence then proves nothing."""
+
+    since: Micros
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -1,0 +1,5 @@
+"""``python -m gateway`` is ``citywatch``."""
+
+from gateway.cli import main
+
+main()

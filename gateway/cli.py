@@ -1,0 +1,198 @@
+"""The command ``citywatch``: one short function a command; the work is done elsewhere.
+
+Exit codes: 0 done, 1 the answer is "no", 2 wrong usage or configuration. Errors are one line a person can act on;
+``--debug`` shows the traceback instead.
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from gateway import __version__
+from gateway.errors import CitywatchError, ConfigError
+
+app = typer.Typer(
+    name="citywatch",
+    help="城市更夫 · The gateway that keeps watch over a city's streetlights, covers, rain pipes, pumps and bridges.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Answer with JSON.")]
+Config = Annotated[Path, typer.Option("--config", help="The settings file.", dir_okay=False)]
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and stop.", is_eager=True)] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"citywatch {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(help="Port of the page and the API; 0 = any free one.")] = 8080,
+    mqtt_port: Annotated[int, typer.Option(help="Port of the embedded broker; 0 = any free one.")] = 1883,
+    data: Annotated[Path | None, typer.Option(help="Data folder; default: a fresh one, deleted at the end.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same city and the same evening.")] = 1,
+    devices: Annotated[int, typer.Option(min=30, max=50_000, help="About how many devices.")] = 420,
+    stop_after: Annotated[str | None, typer.Option("--for", help="Stop by itself after this long, e.g. 5m.")] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page.")] = False,
+) -> None:
+    """A living city on this machine: embedded broker, simulated city, gateway and page, on loopback."""
+    from gateway.config.units import duration
+    from gateway.demo import DemoOptions, run_demo
+
+    seconds = duration(stop_after) / 1e6 if stop_after is not None else None
+    raise typer.Exit(run_demo(DemoOptions(port, mqtt_port, data, seed, devices, seconds, not no_browser)))
+
+
+@app.command()
+def run(config: Config = Path("citywatch.yaml")) -> None:
+    """The gateway, until it is told to stop (SIGTERM, Ctrl-C); SIGHUP reads the configuration again."""
+    from gateway.app import run_gateway
+    from gateway.config.settings import load_settings
+
+    raise typer.Exit(run_gateway(load_settings(config), config))
+
+
+@app.command()
+def check(
+    config: Annotated[Path | None, typer.Option("--config", help="Settings to check too.")] = None,
+    json: Json = False,
+) -> None:
+    """Load every setting, profile, rule, route and asset file; print all mistakes with file, line and key."""
+    from gateway.check import check_everything
+
+    report = check_everything(config)
+    if json:
+        typer.echo(jsonlib.dumps(report.as_json(), ensure_ascii=False))
+    else:
+        for line in report.lines():
+            typer.echo(line)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command()
+def decode(
+    profile: Annotated[str, typer.Argument(help="Profile id, e.g. milesight/em320-tilt, or a profile file.")],
+    hex: Annotated[str | None, typer.Option("--hex", help="A binary payload as hexadecimal digits.")] = None,
+    fport: Annotated[int | None, typer.Option("--fport", help="LoRaWAN port of the payload.")] = None,
+    payload: Annotated[str | None, typer.Option("--json", help="A JSON payload.")] = None,
+    modbus: Annotated[
+        list[str] | None, typer.Option("--modbus", help="FC:ADDRESS:HEXWORDS, repeatable; the address is 0-based.")
+    ] = None,
+    topic: Annotated[str | None, typer.Option("--topic", help="The topic it came on.")] = None,
+    attr: Annotated[
+        list[str] | None, typer.Option("--attr", help="Attribute of the asset or device: NAME=VALUE, repeatable.")
+    ] = None,
+) -> None:
+    """What a profile makes of a payload, as one line of JSON; exit 1 when it cannot be decoded."""
+    from gateway.config.decode_report import decode_report, parse_attributes, profile_and_library
+
+    profile_id, profiles = profile_and_library(profile)
+    report = decode_report(
+        profile_id,
+        profiles,
+        hex=hex,
+        fport=fport,
+        json=payload,
+        modbus=modbus or [],
+        topic=topic,
+        attributes=parse_attributes(attr or []),
+    )
+    typer.echo(jsonlib.dumps(report, ensure_ascii=False))
+    raise typer.Exit(1 if report["error"] else 0)
+
+
+@app.command("test-rules")
+def run_stories(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Story files or folders; default: the shipped ones.")
+    ] = None,
+    rules: Annotated[Path | None, typer.Option("--rules", help="Rule file or folder to test instead.")] = None,
+    json: Json = False,
+) -> None:
+    """Run stories against rules; exit 1 on a failed one, naming time, alarm, expected and got."""
+    from gateway.check import run_stories_command
+
+    raise typer.Exit(run_stories_command(paths or [], rules, as_json=json))
+
+
+@app.command("import-assets")
+def import_assets(
+    file: Annotated[Path, typer.Argument(help="Assets and devices: .yaml or .csv.")],
+    config: Config = Path("citywatch.yaml"),
+    json: Json = False,
+) -> None:
+    """Check an asset file and hand it to the gateway (running: taken in at once; stopped: at its next start)."""
+    from gateway.inbox import import_assets_command
+
+    answer = import_assets_command(file, config)
+    typer.echo(jsonlib.dumps(answer, ensure_ascii=False) if json else answer["message"])
+
+
+@app.command()
+def doctor(config: Config = Path("citywatch.yaml"), json: Json = False) -> None:
+    """Check ports, disk, clock, broker, database and sinks of the running configuration; one line each."""
+    from gateway.doctor import examine
+
+    findings = examine(config)
+    if json:
+        typer.echo(jsonlib.dumps([f.as_json() for f in findings], ensure_ascii=False))
+    else:
+        for finding in findings:
+            typer.echo(str(finding))
+    raise typer.Exit(0 if all(f.ok for f in findings) else 1)
+
+
+@app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="Which; default: all. `list` names them.")] = None,
+    runs: Annotated[int, typer.Option("--runs", help="Runs of the fault campaign.")] = 20,
+) -> None:
+    """Run benchmarks and print their figures as JSON."""
+    try:
+        from bench.run import run_benchmarks
+    except ImportError as error:
+        raise ConfigError([]) from error
+    raise typer.Exit(run_benchmarks(names or [], runs=runs))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the command; turns errors into one line and an exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in words
+    if debug:
+        words = [w for w in words if w != "--debug"]
+    try:
+        app(words)  # ends with SystemExit: 2 for wrong usage
+    except ConfigError as error:
+        if debug:
+            raise
+        for mistake in error.mistakes:
+            typer.echo(str(mistake), err=True)
+        sys.exit(2)
+    except CitywatchError as error:
+        if debug:
+            raise
+        _fail(str(error))
+    except OSError as error:
+        if debug:
+            raise
+        _fail(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"citywatch: {message}", err=True)
+    sys.exit(1)

@@ -1,0 +1,79 @@
+"""All profile and rule files as one bundle: read from folders, named by a hash, compiled to what the processor uses.
+
+The bundle's text is kept in the store under its hash, so that a replay of the journal uses the files that were in force
+then, whatever is on the disk now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from gateway.config.profiles import load_profiles
+from gateway.config.rules import load_rules
+from gateway.config.settings import Settings
+from gateway.config.shipped import read_tree, shipped
+from gateway.core.processor import Configuration
+from gateway.errors import ConfigError, Mistake
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """Texts by file name: ``profiles`` ("milesight/em320-tilt.yaml") and ``rules`` ("lighting.yaml")."""
+
+    profiles: dict[str, str]
+    rules: dict[str, str]
+
+    @property
+    def hash(self) -> str:
+        """32 hexadecimal digits; equal texts, equal hash."""
+        return hashlib.blake2b(self.to_json(), digest_size=16).hexdigest()
+
+    def to_json(self) -> bytes:
+        return msgspec.json.encode(self, order="sorted")
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Bundle:
+        """Raises ConfigError when ``data`` is not a bundle."""
+        try:
+            return msgspec.json.decode(data, type=cls)
+        except msgspec.MsgspecError as error:
+            raise ConfigError([Mistake("bundle", None, "", f"not a configuration bundle: {error}")]) from error
+
+
+def read_bundle(settings: Settings) -> Bundle:
+    """The shipped files, with the operator's folders laid over them (a file of the same name replaces the shipped
+    one). Raises ConfigError for folders and files that cannot be read."""
+    profiles = read_tree(shipped("device_profiles"))
+    rules = read_tree(shipped("rules"))
+    for folder in settings.profiles:
+        profiles |= read_tree(folder)
+    for folder in settings.rules:
+        rules |= read_tree(folder)
+    return Bundle(
+        {name: text for name, text in sorted(profiles.items()) if not name.endswith(".cases.yaml")},
+        {name: text for name, text in sorted(rules.items()) if not name.startswith("tests/")},
+    )
+
+
+def compile_bundle(bundle: Bundle) -> Configuration:
+    """Check everything and compile it. Raises ConfigError with the mistakes of profiles and rules together."""
+    mistakes: list[Mistake] = []
+    profiles = rules = None
+    try:
+        profiles = load_profiles(bundle.profiles)
+    except ConfigError as error:
+        mistakes += error.mistakes
+    try:
+        rules = load_rules(bundle.rules)
+    except ConfigError as error:
+        mistakes += error.mistakes
+    if profiles is None or rules is None:
+        raise ConfigError(mistakes)
+    return Configuration(bundle.hash, profiles, rules)
+
+
+def watched_folders(settings: Settings) -> list[Path]:
+    """The folders whose change may mean a new configuration."""
+    return [shipped("device_profiles"), shipped("rules"), *settings.profiles, *settings.rules]

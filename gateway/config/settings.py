@@ -1,0 +1,232 @@
+"""``citywatch.yaml`` → checked, frozen settings. Every key, its unit and its default stand here.
+
+Secrets never stand in the file: a setting that ends in ``_file`` names a file that holds one, and
+``${NAME}`` in a text is replaced by the environment variable NAME.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from gateway.config.units import duration
+from gateway.config.yaml_source import YamlSource, checked, read_yaml
+from gateway.core.model import HOUR, MINUTE, SECOND, Micros
+from gateway.errors import ConfigError, Mistake
+
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?\s*$")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def size(text: str | int) -> int:
+    """``"256 MB"`` → bytes (k, M, G, T are powers of 1024). Raises ValueError."""
+    if isinstance(text, int) and not isinstance(text, bool):
+        return text
+    match = _SIZE.match(str(text))
+    if match is None:
+        raise ValueError(f"not a size: {text!r} (write 256 MB or 2 GB)")
+    return round(float(match[1]) * float(1024 ** " kMGT".index(match[2] or " ")))
+
+
+Duration = Annotated[Micros, BeforeValidator(duration)]
+Size = Annotated[int, BeforeValidator(size)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SiteSettings(_Settings):
+    """The place: its names, its position (WGS-84 degrees; for the sun) and its civil time."""
+
+    name_zh: str = "城市更夫"
+    name_en: str = "citywatch"
+    longitude: Annotated[float, Field(ge=-180, le=180)] = 116.10
+    latitude: Annotated[float, Field(ge=-90, le=90)] = 35.80
+    timezone: str = "Asia/Shanghai"
+
+
+class MqttSettings(_Settings):
+    """One broker. ``embedded: true`` starts our own; else ``url`` names one (mqtt:// or mqtts://)."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "main"
+    embedded: bool = False
+    url: str | None = None
+    port: Annotated[int, Field(ge=0, le=65535)] = 1883
+    version: Literal["5", "3.1.1"] = "5"
+    username: str | None = None
+    password_file: Path | None = None
+    client_id_file: Path | None = None
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    share_group: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    receive_maximum: Annotated[int, Field(ge=1, le=65535)] = 2000
+    fleet_users: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")], ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _version_as_text(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and isinstance(data.get("version"), (int, float)):
+            return {**data, "version": str(data["version"])}
+        return data
+
+    @model_validator(mode="after")
+    def _one_broker(self) -> MqttSettings:
+        if self.embedded == (self.url is not None):
+            raise ValueError("say either `embedded: true` or `url: mqtt://host:port`")
+        if self.url is not None and not re.match(r"^mqtts?://[^/\s]+$", self.url):
+            raise ValueError("url must be mqtt://host:port or mqtts://host:port")
+        return self
+
+
+class ModbusSettings(_Settings):
+    """How Modbus endpoints are polled; which ones there are comes from the devices."""
+
+    timeout: Duration = 3 * SECOND
+    default_interval: Duration = 5 * SECOND
+
+
+class ConsoleSettings(_Settings):
+    """Where the API and the page listen. Another host than loopback must be asked for by name."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+
+
+class JournalSettings(_Settings):
+    """How long followed batches stay for inspection: until both the age and the size allow more."""
+
+    keep: Duration = 24 * HOUR
+    max_size: Size = 2 << 30
+
+
+class HistorianSettings(_Settings):
+    """Retention of readings by age and by size of the folder."""
+
+    keep: Duration = 3 * 365 * 24 * HOUR
+    max_size: Size = 200 << 30
+
+
+class DiskSettings(_Settings):
+    """Below ``reserve`` free bytes telemetry is no longer taken; alarms, commands and audit go on within it."""
+
+    reserve: Size = 256 << 20
+
+
+class SinkSettings(_Settings):
+    """A copy of all readings to InfluxDB v2 or VictoriaMetrics."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")]
+    org: str = "citywatch"
+    bucket: str = "citywatch"
+    token_file: Path | None = None
+
+
+class ReceiverSettings(_Settings):
+    """A signed JSON webhook that is told about alarms; ``secret_file`` holds the HMAC key."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")]
+    secret_file: Path | None = None
+    allow_loopback: bool = False
+
+
+class SnapshotSettings(_Settings):
+    """The engine's state is written after so many frames or so long, whichever comes first."""
+
+    frames: Annotated[int, Field(ge=1)] = 100_000
+    interval: Duration = MINUTE
+
+
+class Settings(_Settings):
+    """The whole of ``citywatch.yaml``. Relative paths are relative to the file."""
+
+    data: Path = Path("data")
+    site: SiteSettings = SiteSettings()
+    mqtt: tuple[MqttSettings, ...] = ()
+    modbus: ModbusSettings = ModbusSettings()
+    profiles: tuple[Path, ...] = ()
+    rules: tuple[Path, ...] = ()
+    assets: tuple[Path, ...] = ()
+    console: ConsoleSettings = ConsoleSettings()
+    journal: JournalSettings = JournalSettings()
+    snapshots: SnapshotSettings = SnapshotSettings()
+    historian: HistorianSettings = HistorianSettings()
+    disk: DiskSettings = DiskSettings()
+    sinks: tuple[SinkSettings, ...] = ()
+    receivers: tuple[ReceiverSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_once(self) -> Settings:
+        for what, names in (
+            ("mqtt", [m.id for m in self.mqtt]),
+            ("sinks", [s.name for s in self.sinks]),
+            ("receivers", [r.name for r in self.receivers]),
+        ):
+            for name in {n for n in names if names.count(n) > 1}:
+                raise ValueError(f"two {what} entries are called {name!r}")
+        if sum(m.embedded for m in self.mqtt) > 1:
+            raise ValueError("only one embedded broker")
+        return self
+
+
+def load_settings(file: Path) -> Settings:
+    """Read and check ``file``; paths in it become absolute. Raises ConfigError with every mistake."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Mistake(str(file), None, "", f"cannot be read: {error}")]) from error
+    return parse_settings(text, str(file), file.resolve().parent, os.environ)
+
+
+def parse_settings(text: str, file: str, folder: Path, environment: Mapping[str, str]) -> Settings:
+    """``text`` as settings; ``folder`` anchors relative paths."""
+    source = read_yaml(text, file)
+    mistakes: list[Mistake] = []
+    data = _filled_in(source, source.data if source.data is not None else {}, (), environment, mistakes)
+    if mistakes:
+        raise ConfigError(mistakes)
+    if not isinstance(data, dict):
+        raise ConfigError([Mistake(file, 1, "", "must be a mapping of settings")])
+    settings: Settings = _anchored(checked(Settings, source, data), folder)
+    return settings
+
+
+def _filled_in(
+    source: YamlSource, data: Any, path: tuple[str | int, ...], environment: Mapping[str, str], out: list[Mistake]
+) -> Any:
+    """``${NAME}`` replaced from the environment."""
+    if isinstance(data, dict):
+        return {k: _filled_in(source, v, (*path, k), environment, out) for k, v in data.items()}
+    if isinstance(data, list):
+        return [_filled_in(source, v, (*path, i), environment, out) for i, v in enumerate(data)]
+    if not isinstance(data, str):
+        return data
+
+    def replace(match: re.Match[str]) -> str:
+        value = environment.get(match[1])
+        if value is None:
+            out.append(source.mistake(path, f"the environment has no variable {match[1]}"))
+            return ""
+        return value
+
+    return _VARIABLE.sub(replace, data)
+
+
+def _anchored(model: Any, folder: Path) -> Any:
+    """``model`` with every relative Path made absolute against ``folder``."""
+    if isinstance(model, Path):
+        return model if model.is_absolute() else folder / model
+    if isinstance(model, tuple):
+        return tuple(_anchored(item, folder) for item in model)
+    if isinstance(model, BaseModel):
+        changes = {name: _anchored(getattr(model, name), folder) for name in type(model).model_fields}
+        return model.model_copy(update=changes)
+    return model

@@ -1,0 +1,276 @@
+"""The pure middle of the one path: frames in journal order go in; events and readings to keep come out.
+
+The same frames always give the same outcome, which is what makes recovery, backtests and the tests' oracle one
+mechanism: there is no clock here, and nothing but the journal changes the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from gateway.core.assets_json import parse_assets
+from gateway.core.decode import Decoder
+from gateway.core.engine import Engine
+from gateway.core.ledger import Ledger
+from gateway.core.model import (
+    Asset,
+    AssetsChanged,
+    Blind,
+    Command,
+    Decoded,
+    Device,
+    Event,
+    Frame,
+    FrameKind,
+    FrameRejected,
+    Micros,
+    Quality,
+    Reading,
+    Rejection,
+    Start,
+    Value,
+)
+from gateway.core.profile import Profile
+from gateway.core.registry import Registry
+from gateway.core.rule import RuleSet
+
+GATEWAY = Asset("gateway", "gateway", name="citywatch")
+SNAPSHOT_VERSION = 1
+
+FrameHook: TypeAlias = Callable[[Frame], None]
+
+
+class Configuration(msgspec.Struct, frozen=True):
+    """Profiles and rules in force, and the hash of the files they came from."""
+
+    hash: str
+    profiles: dict[str, Profile]
+    rules: RuleSet
+
+
+class Outcome(msgspec.Struct):
+    """What one batch gave: events for the store, readings (first sight of each) for the historian."""
+
+    position: int
+    events: list[Event]
+    readings: list[Reading]
+
+
+class _Snapshot(msgspec.Struct, frozen=True):
+    version: int
+    position: int
+    received_at: Micros
+    configuration: str | None
+    assets: list[Asset]
+    devices: list[Device]
+    engine: bytes | None
+    ledger: bytes
+
+
+class Processor:
+    """Registry, decoder, engine and ledger as one state machine over the journal.
+
+    ``configurations`` maps a hash to its Configuration; it must hold every hash a CONFIG frame names before that frame
+    is processed. ``hook`` is called before each frame is decoded (the fault tests' way in).
+    """
+
+    def __init__(self, configurations: Mapping[str, Configuration], hook: FrameHook | None = None) -> None:
+        self._configurations = configurations
+        self._hook = hook
+        self.registry = Registry()
+        self.registry.upsert([GATEWAY], [])
+        self.ledger = Ledger()
+        self.configuration: Configuration | None = None
+        self.engine: Engine | None = None
+        self.decoder: Decoder | None = None
+        self.on_frame: Callable[[int], None] | None = None
+        self.position = 0
+        self.received_at: Micros = 0
+
+    @property
+    def next_deadline(self) -> Micros | None:
+        """When the engine wants time to have passed; None: nothing is pending."""
+        return self.engine.next_deadline if self.engine is not None else None
+
+    def process(self, position: int, frames: Sequence[Frame], skip: frozenset[int] = frozenset()) -> Outcome:
+        """Apply one batch. ``skip``: indexes of frames that crashed the process before: quarantined unseen."""
+        outcome = Outcome(position, [], [])
+        self.process_slice(position, frames, 0, outcome, skip)
+        self.position = position
+        return outcome
+
+    def process_slice(
+        self,
+        position: int,
+        frames: Sequence[Frame],
+        first: int,
+        outcome: Outcome,
+        skip: frozenset[int] = frozenset(),
+    ) -> None:
+        """A part of a batch that begins at index ``first``; ``position`` moves only when the caller sets it."""
+        for index, frame in enumerate(frames, first):
+            if self.on_frame is not None:
+                self.on_frame(index)
+            try:
+                if index in skip:
+                    raise RuntimeError("this frame ended the process three times")
+                self._apply(position, index, frame, outcome)
+            except Exception as error:  # the top of the stream: one frame must never stop the next one
+                self._quarantine(position, index, frame, error, outcome)
+            self.received_at = frame.received_at
+
+    def _apply(self, position: int, index: int, frame: Frame, outcome: Outcome) -> None:
+        engine = self.engine
+        if engine is not None and frame.kind is not FrameKind.START and frame.kind is not FrameKind.BLIND:
+            engine.advance(frame.received_at, outcome.events)
+        match frame.kind:
+            case FrameKind.MQTT | FrameKind.MODBUS:
+                self._telemetry(position, index, frame, outcome)
+            case FrameKind.TICK:
+                pass
+            case FrameKind.COMMAND:
+                if engine is not None:
+                    engine.command(
+                        msgspec.msgpack.decode(frame.payload, type=Command), frame.received_at, outcome.events
+                    )
+            case FrameKind.ASSETS:
+                self._assets(frame, outcome)
+            case FrameKind.CONFIG:
+                self._configure(self._configurations[frame.address], frame.received_at, outcome)
+            case FrameKind.SYSTEM:
+                self._system(msgspec.json.decode(frame.payload, type=dict[str, Value]), frame.received_at, outcome)
+            case FrameKind.START:
+                self._start(frame, outcome)
+            case FrameKind.BLIND:
+                since = msgspec.json.decode(frame.payload, type=Blind).since
+                self._blind(since, frame.received_at, outcome)
+
+    def _telemetry(self, position: int, index: int, frame: Frame, outcome: Outcome) -> None:
+        if self._hook is not None:
+            self._hook(frame)
+        if self.engine is None or self.decoder is None:
+            decoded = Decoded(None, [], Rejection("not_configured", "no configuration was in force yet"))
+        else:
+            decoded = self.decoder.decode(frame)
+        rejection = decoded.rejection
+        if rejection is not None:
+            self.ledger.rejected(self._known(rejection.device), rejection.code)
+            outcome.events.append(FrameRejected(position, index, frame, rejection))
+            return
+        assert self.engine is not None
+        observed = self.engine.observe(decoded, outcome.events)
+        keep = observed.keep
+        bad = 0
+        for reading in keep:
+            if reading.quality is Quality.BAD:
+                bad += 1
+        self.ledger.stored(
+            decoded.device or "", len(keep), bad, observed.duplicates, observed.conflicts, len(decoded.extra_points)
+        )
+        outcome.readings.extend(keep)
+
+    def _known(self, device: str | None) -> str | None:
+        """``device`` if it is one of ours: a sender's made-up names must not fill the ledger."""
+        return device if device is not None and self.registry.device(device) is not None else None
+
+    def _assets(self, frame: Frame, outcome: Outcome) -> None:
+        assets, devices = parse_assets(frame.payload)
+        if self.engine is not None:
+            self.engine.apply_assets(assets, devices, frame.received_at, outcome.events)
+        else:
+            self.registry.upsert(assets, devices)
+        if self.configuration is not None:
+            self.decoder = Decoder(self.registry, self.configuration.profiles)
+        outcome.events.append(AssetsChanged(frame.received_at, frame.payload))
+
+    def _configure(self, configuration: Configuration, at: Micros, outcome: Outcome) -> None:
+        self.configuration = configuration
+        if self.engine is None:
+            self.engine = self._new_engine(configuration)
+            self.engine.advance(at, outcome.events)
+        else:
+            self.engine.replace_rules(configuration.rules, at, outcome.events)
+        self.decoder = Decoder(self.registry, configuration.profiles)
+
+    def _new_engine(self, configuration: Configuration) -> Engine:
+        return Engine(self.registry, configuration.rules, self._interval)
+
+    def _interval(self, device: Device) -> Micros | None:
+        if device.expected_interval is not None:
+            return device.expected_interval
+        profile = self.configuration.profiles.get(device.profile) if self.configuration is not None else None
+        return profile.expected_interval if profile is not None else None
+
+    def _start(self, frame: Frame, outcome: Outcome) -> None:
+        start = msgspec.json.decode(frame.payload, type=Start)
+        if self.received_at:
+            self._blind(self.received_at, frame.received_at, outcome)
+        if start.failure is not None:
+            self._system({"journal_failed": True}, frame.received_at, outcome)
+
+    def _blind(self, since: Micros, until: Micros, outcome: Outcome) -> None:
+        if self.engine is not None:
+            self.engine.blind(since, until)
+            self.engine.advance(until, outcome.events, late=True)
+
+    def _system(self, values: Mapping[str, Value], at: Micros, outcome: Outcome) -> None:
+        """The gateway's readings about itself; part of no ledger, kept like all others."""
+        if self.engine is None:
+            return
+        readings = [
+            Reading(GATEWAY.asset, point, value, Quality.GOOD, at, at, GATEWAY.asset, None, False, None, False)
+            for point, value in values.items()
+        ]
+        outcome.readings.extend(self.engine.observe(Decoded(GATEWAY.asset, readings), outcome.events).keep)
+
+    def _quarantine(self, position: int, index: int, frame: Frame, error: Exception, outcome: Outcome) -> None:
+        reason = f"{type(error).__name__}: {error}"[:500]
+        outcome.events.append(FrameRejected(position, index, frame, Rejection("crashed", reason)))
+        if frame.kind in (FrameKind.MQTT, FrameKind.MODBUS):
+            self.ledger.rejected(None, "crashed")
+        self._system({"crash_quarantine": True}, frame.received_at, outcome)
+
+    # -- snapshots ----------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        """The whole state; ``restore`` of it continues exactly as this object would."""
+        return msgspec.msgpack.encode(
+            _Snapshot(
+                SNAPSHOT_VERSION,
+                self.position,
+                self.received_at,
+                self.configuration.hash if self.configuration is not None else None,
+                list(self.registry.assets()),
+                list(self.registry.devices()),
+                self.engine.snapshot() if self.engine is not None else None,
+                self.ledger.snapshot(),
+            )
+        )
+
+    def restore(self, data: bytes) -> None:
+        """Take over a snapshot's state. Raises ValueError when it is of another version or not whole."""
+        snapshot = read_snapshot(data)
+        self.registry.upsert(snapshot.assets, snapshot.devices)
+        self.ledger.restore(snapshot.ledger)
+        if snapshot.configuration is not None:
+            self.configuration = self._configurations[snapshot.configuration]
+            self.engine = self._new_engine(self.configuration)
+            self.decoder = Decoder(self.registry, self.configuration.profiles)
+            if snapshot.engine is not None:
+                self.engine.restore(snapshot.engine)
+        self.position = snapshot.position
+        self.received_at = snapshot.received_at
+
+
+def read_snapshot(data: bytes) -> _Snapshot:
+    """Decode without taking it over. Raises ValueError."""
+    try:
+        snapshot = msgspec.msgpack.decode(data, type=_Snapshot)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"not a snapshot: {error}") from error
+    if snapshot.version != SNAPSHOT_VERSION:
+        raise ValueError(f"snapshot version {snapshot.version}, this program reads {SNAPSHOT_VERSION}")
+    return snapshot

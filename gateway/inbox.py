@@ -1,0 +1,71 @@
+"""The gateway's letter box: a folder through which commands hand it assets without talking to it.
+
+A file is written beside, synced and renamed; the running gateway takes it within a second, a stopped one at its next
+start; it is deleted only when its content is in the journal.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from gateway.config.assets import load_assets
+from gateway.config.bundle import compile_bundle, read_bundle
+from gateway.config.settings import load_settings
+from gateway.core.assets_json import to_json
+from gateway.lock import is_running
+
+FOLDER = "inbox"
+PATIENCE_S = 10.0
+
+
+def put(data: Path, payload: bytes) -> Path:
+    """Leave an assets payload for the gateway of data folder ``data``; durable when it returns."""
+    folder = data / FOLDER
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / f"{time.time_ns():020d}-{os.getpid()}.json"
+    beside = path.with_suffix(".part")
+    with beside.open("wb") as file:
+        file.write(payload)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.rename(path)
+    return path
+
+
+def letters(data: Path) -> Iterator[tuple[Path, bytes]]:
+    """What lies there, oldest first; the caller deletes each file when it is safe."""
+    folder = data / FOLDER
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.glob("*.json")):
+        yield path, path.read_bytes()
+
+
+def import_assets_command(file: Path, config: Path) -> dict[str, object]:
+    """Check ``file`` against the configuration and hand it over. Raises ConfigError with every mistake in it."""
+    settings = load_settings(config)
+    profiles = compile_bundle(read_bundle(settings)).profiles
+    assets, devices = load_assets(file, str(file), profiles)
+    path = put(settings.data, to_json(assets, devices))
+    counted = f"{len(assets)} assets and {len(devices)} devices"
+    running = is_running(settings.data)
+    taken = running and _wait_until_taken(path)
+    if taken:
+        message = f"{counted} are in force"
+    elif running:
+        message = f"{counted} are handed over; the gateway has not taken them yet: see its log"
+    else:
+        message = f"{counted} are handed over; the gateway takes them in when it starts"
+    return {"assets": len(assets), "devices": len(devices), "taken": taken, "message": message}
+
+
+def _wait_until_taken(path: Path) -> bool:
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if not path.exists():
+            return True
+        time.sleep(0.1)
+    return False

@@ -1,0 +1,71 @@
+"""Snapshots of the processor on disk: one file each, named by journal position, checked before it is believed.
+
+A file is CRC-32 (4 bytes, big-endian) + zlib of the snapshot. It is written beside, synced and renamed; a file that
+does not check is left alone, reported and passed over: the journal can always rebuild what it held.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import zlib
+from pathlib import Path
+
+_NAME = re.compile(r"^(\d{16})\.snapshot$")
+
+
+class SnapshotFolder:
+    """``damaged`` lists the files that were passed over, with the reason."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.damaged: list[str] = []
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def positions(self) -> list[int]:
+        """Journal positions of all files, ascending."""
+        matches = (_NAME.match(p.name) for p in self.folder.iterdir())
+        return sorted(int(m[1]) for m in matches if m is not None)
+
+    def save(self, position: int, data: bytes) -> None:
+        """Durable when it returns. Raises OSError."""
+        packed = zlib.compress(data, 1)
+        path = self.folder / f"{position:016d}.snapshot"
+        beside = path.with_suffix(".part")
+        with beside.open("wb") as file:
+            file.write(struct.pack(">I", zlib.crc32(packed)) + packed)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.rename(path)
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def newest(self, upto: int) -> tuple[int, bytes] | None:
+        """The newest snapshot at or before position ``upto`` that checks."""
+        for position in reversed(self.positions()):
+            if position > upto:
+                continue
+            try:
+                raw = (self.folder / f"{position:016d}.snapshot").read_bytes()
+                packed = raw[4:]
+                if len(raw) < 5 or struct.unpack(">I", raw[:4])[0] != zlib.crc32(packed):
+                    raise ValueError("the checksum does not match")
+                return position, zlib.decompress(packed)
+            except (OSError, ValueError, zlib.error) as error:
+                self.damaged.append(f"snapshot {position}: {error}")
+        return None
+
+    def prune(self, needed: int) -> int:
+        """Delete all but the newest at or before ``needed`` and those after it; gives the oldest position kept (0:
+        none). Keeps two at least, so that a damaged one costs a longer replay and nothing else."""
+        positions = self.positions()
+        before = [p for p in positions if p <= needed]
+        keep = before[-2:] + [p for p in positions if p > needed]
+        for position in positions:
+            if position not in keep:
+                (self.folder / f"{position:016d}.snapshot").unlink(missing_ok=True)
+        return keep[0] if keep else 0

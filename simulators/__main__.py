@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from simulators import city as cities
+from simulators import load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m simulators", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _assets_arguments(commands.add_parser("assets", help="write the asset file of the simulated city"))
+    loads = commands.add_parser("load", help="a load generator that accounts for every message")
+    load.add_arguments(loads)
+    loads.set_defaults(run=load.run)
     options = parser.parse_args(arguments)
     run = options.run
     code: int = run(options)

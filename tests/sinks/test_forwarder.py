@@ -68,7 +68,7 @@ async def forwarding(
 
 async def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  the forwarder has no event for each of these
             await asyncio.sleep(0.002)
 
 

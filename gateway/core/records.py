@@ -1,0 +1,164 @@
+"""What the store keeps, the console shows and the dispatcher sends: pages, filters and stored rows.
+
+Plain values only, so that ``store``, ``console`` and ``notify`` can speak of the same things without knowing one
+another. Times are microseconds UTC.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import Generic, TypeVar
+
+import msgspec
+
+from gateway.core.model import Asset, IsaState, Level, Micros, Transition
+
+Item = TypeVar("Item")
+
+MAX_PAGE = 1000  # a page a browser draws in one go; more is an export
+
+
+class Page(msgspec.Struct, Generic[Item], frozen=True):
+    """One page of a list; ``cursor`` is opaque and leads to the next page, None at the end."""
+
+    items: list[Item]
+    cursor: str | None = None
+
+
+class AlarmFilter(msgspec.Struct, frozen=True):
+    """Which alarms: every field narrows; an empty tuple or None does not. ``q`` is searched in ids and titles."""
+
+    states: tuple[IsaState, ...] = ()
+    levels: tuple[Level, ...] = ()
+    kinds: tuple[str, ...] = ()
+    asset: str | None = None
+    rule: str | None = None
+    q: str | None = None
+
+
+class AssetState(StrEnum):
+    NORMAL = "normal"  # no alarm stands on it
+    ALARM = "alarm"  # at least one annunciated or suppressed alarm stands on it
+
+
+class AssetFilter(msgspec.Struct, frozen=True):
+    """Which assets; as ``AlarmFilter``."""
+
+    kinds: tuple[str, ...] = ()
+    road: str | None = None
+    town: str | None = None
+    unit: str | None = None
+    state: AssetState | None = None
+    q: str | None = None
+
+
+class AssetRow(msgspec.Struct, frozen=True):
+    """An asset with what stands on it now; ``worst_level`` is None when nothing does."""
+
+    asset: Asset
+    standing_alarms: int = 0
+    worst_level: Level | None = None
+
+    @property
+    def state(self) -> AssetState:
+        return AssetState.ALARM if self.standing_alarms else AssetState.NORMAL
+
+
+class RejectedRow(msgspec.Struct, frozen=True):
+    """A frame that became no readings, as kept for inspection. ``payload`` is cut to 4 kB when it was longer."""
+
+    position: int
+    index: int
+    received_at: Micros
+    device: str | None
+    code: str
+    reason: str
+    kind: str
+    source: str
+    address: str
+    principal: str
+    retained: bool
+    payload: bytes
+    payload_size: int
+
+
+class CommandRow(msgspec.Struct, frozen=True):
+    """A command and its outcome; ``refused`` is (code, text) or None."""
+
+    command_id: str
+    name: str
+    alarm_id: str
+    by: str
+    channel: str
+    why: str | None
+    at: Micros
+    refused: tuple[str, str] | None
+
+
+class AuditRow(msgspec.Struct, frozen=True):
+    """Who did what to what, why, through which channel, and how it ended ("done", or the code of the refusal)."""
+
+    id: int
+    at: Micros
+    who: str
+    channel: str
+    action: str
+    subject: str
+    outcome: str
+    why: str | None = None
+
+
+class Role(IntEnum):
+    """What a token may do; each role may do everything the ones before it may."""
+
+    VIEWER = 1
+    OPERATOR = 2
+    SUPERVISOR = 3
+    ADMIN = 4
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+class TokenRow(msgspec.Struct, frozen=True):
+    """A bearer token as stored: never the token, only its SHA-256. ``token_id`` is the first 12 hex digits of it."""
+
+    token_id: str
+    name: str
+    role: Role
+    created_at: Micros
+    expires_at: Micros | None = None
+    revoked_at: Micros | None = None
+
+
+class OutboxState(StrEnum):
+    PENDING = "pending"
+    SENDING = "sending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+class OutboxRow(msgspec.Struct, frozen=True):
+    """One notification for one receiver. ``attempt`` counts from 1 and includes the present one."""
+
+    id: int
+    receiver: str
+    attempt: int
+    created_at: Micros
+    transition: Transition
+
+    @property
+    def key(self) -> str:
+        """The idempotency key: the same for every attempt, another for every other notification."""
+        return f"{self.transition.alarm_id}/{self.transition.rev}/{self.receiver}"
+
+
+class OutboxOutcome(msgspec.Struct, frozen=True):
+    """How one attempt ended: delivered, failed for good, or pending again from ``due_at``."""
+
+    id: int
+    state: OutboxState
+    at: Micros
+    due_at: Micros = 0
+    error: str | None = None

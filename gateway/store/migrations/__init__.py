@@ -1,0 +1,1 @@
+"""Alembic migrations; they run from inside the package, no alembic.ini is needed."""

@@ -1,0 +1,246 @@
+"""What people ask the store: lists by pages, single rows, counts. Reading only.
+
+A cursor is the sort key of the last row given, so a page costs the same wherever it is, and rows that come or go
+elsewhere do not shift it. An alarm that changes between two pages may move across the boundary; the live feed is for
+those who must miss nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from gateway.core.model import AlarmRecord, Asset, Device, Level, Transition
+from gateway.core.records import (
+    AlarmFilter,
+    AssetFilter,
+    AssetRow,
+    AssetState,
+    AuditRow,
+    CommandRow,
+    Page,
+    RejectedRow,
+)
+from gateway.store import schema
+from gateway.store.writer import NORMAL_RANK
+
+Key = TypeVar("Key")
+
+_RECORD = msgspec.json.Decoder(AlarmRecord)
+_TRANSITION = msgspec.json.Decoder(Transition)
+_ASSET = msgspec.json.Decoder(Asset)
+_DEVICE = msgspec.json.Decoder(Device)
+
+_SNAPSHOT_PART = 1000  # rows read at once when everything is wanted
+
+
+def alarms(connection: sa.Connection, wanted: AlarmFilter, limit: int, cursor: str | None) -> Page[AlarmRecord]:
+    table = schema.alarms
+    statement = sa.select(table.c.record, table.c.rank, table.c.changed_at, table.c.alarm_id)
+    statement = statement.order_by(table.c.rank, table.c.changed_at.desc(), table.c.alarm_id)
+    if wanted.states:
+        statement = statement.where(table.c.state.in_([state.value for state in wanted.states]))
+    if wanted.levels:
+        statement = statement.where(table.c.level.in_([int(level) for level in wanted.levels]))
+    if wanted.kinds:
+        statement = statement.where(table.c.kind.in_(wanted.kinds))
+    if wanted.asset is not None:
+        statement = statement.where(table.c.asset == wanted.asset)
+    if wanted.rule is not None:
+        statement = statement.where(table.c.rule == wanted.rule)
+    if wanted.q:
+        statement = statement.where(table.c.search.contains(wanted.q.lower(), autoescape=True))
+    if cursor is not None:
+        rank, changed_at, alarm_id = _key(cursor, (int, int, str))
+        statement = statement.where(
+            sa.or_(
+                table.c.rank > rank,
+                sa.and_(table.c.rank == rank, table.c.changed_at < changed_at),
+                sa.and_(table.c.rank == rank, table.c.changed_at == changed_at, table.c.alarm_id > alarm_id),
+            )
+        )
+    rows = connection.execute(statement.limit(limit + 1)).all()
+    return Page([_RECORD.decode(row.record) for row in rows[:limit]], _cursor(rows, limit, "rank changed_at alarm_id"))
+
+
+def alarm(connection: sa.Connection, alarm_id: str) -> AlarmRecord | None:
+    text = connection.execute(sa.select(schema.alarms.c.record).where(schema.alarms.c.alarm_id == alarm_id)).scalar()
+    return None if text is None else _RECORD.decode(text)
+
+
+def standing(connection: sa.Connection, limit: int) -> list[AlarmRecord]:
+    table = schema.alarms
+    statement = sa.select(table.c.record).where(table.c.rank < NORMAL_RANK)
+    statement = statement.order_by(table.c.rank, table.c.changed_at.desc(), table.c.alarm_id).limit(limit)
+    return [_RECORD.decode(text) for text in connection.execute(statement).scalars()]
+
+
+def history(connection: sa.Connection, alarm_id: str, limit: int, cursor: str | None) -> Page[Transition]:
+    table = schema.transitions
+    statement = sa.select(table.c.document, table.c.rev).where(table.c.alarm_id == alarm_id)
+    if cursor is not None:
+        statement = statement.where(table.c.rev < _key(cursor, (int,))[0])
+    rows = connection.execute(statement.order_by(table.c.rev.desc()).limit(limit + 1)).all()
+    return Page([_TRANSITION.decode(row.document) for row in rows[:limit]], _cursor(rows, limit, "rev"))
+
+
+def transitions(connection: sa.Connection, after: int, limit: int) -> list[tuple[int, Transition]]:
+    table = schema.transitions
+    statement = sa.select(table.c.position, table.c.document).where(table.c.position > after)
+    statement = statement.order_by(table.c.position, table.c.at, table.c.alarm_id, table.c.rev).limit(limit)
+    return [(position, _TRANSITION.decode(document)) for position, document in connection.execute(statement)]
+
+
+def assets(connection: sa.Connection, wanted: AssetFilter, limit: int, cursor: str | None) -> Page[AssetRow]:
+    table = schema.assets
+    statement = _assets().order_by(table.c.asset)
+    if wanted.kinds:
+        statement = statement.where(table.c.kind.in_(wanted.kinds))
+    for column, value in ((table.c.road, wanted.road), (table.c.town, wanted.town), (table.c.unit, wanted.unit)):
+        if value is not None:
+            statement = statement.where(column == value)
+    if wanted.q:
+        statement = statement.where(table.c.search.contains(wanted.q.lower(), autoescape=True))
+    if wanted.state is not None:
+        stands = sa.exists().where(schema.alarms.c.asset == table.c.asset, schema.alarms.c.rank < NORMAL_RANK)
+        statement = statement.where(stands if wanted.state is AssetState.ALARM else ~stands)
+    if cursor is not None:
+        statement = statement.where(table.c.asset > _key(cursor, (str,))[0])
+    rows = connection.execute(statement.limit(limit + 1)).all()
+    return Page([_asset_row(row) for row in rows[:limit]], _cursor(rows, limit, "asset"))
+
+
+def asset(connection: sa.Connection, asset_id: str) -> AssetRow | None:
+    row = connection.execute(_assets().where(schema.assets.c.asset == asset_id)).first()
+    return None if row is None else _asset_row(row)
+
+
+def devices(connection: sa.Connection, of_asset: str | None, limit: int, cursor: str | None) -> Page[Device]:
+    table = schema.devices
+    statement = sa.select(table.c.document, table.c.device).order_by(table.c.device)
+    if of_asset is not None:
+        statement = statement.where(table.c.asset == of_asset)
+    if cursor is not None:
+        statement = statement.where(table.c.device > _key(cursor, (str,))[0])
+    rows = connection.execute(statement.limit(limit + 1)).all()
+    return Page([_DEVICE.decode(row.document) for row in rows[:limit]], _cursor(rows, limit, "device"))
+
+
+def everything(connection: sa.Connection) -> tuple[list[Asset], list[Device]]:
+    found_assets = connection.execute(sa.select(schema.assets.c.document).order_by(schema.assets.c.asset)).scalars()
+    all_assets = [_ASSET.decode(text) for text in found_assets]
+    found = connection.execute(sa.select(schema.devices.c.document).order_by(schema.devices.c.device)).scalars()
+    return all_assets, [_DEVICE.decode(text) for text in found]
+
+
+def rejected(connection: sa.Connection, device: str | None, limit: int, cursor: str | None) -> Page[RejectedRow]:
+    table = schema.rejected
+    position, index = table.c.position, table.c["index"]
+    statement = sa.select(table).order_by(position.desc(), index.desc())
+    if device is not None:
+        statement = statement.where(table.c.device == device)
+    if cursor is not None:
+        last_position, last_index = _key(cursor, (int, int))
+        statement = statement.where(
+            sa.or_(position < last_position, sa.and_(position == last_position, index < last_index))
+        )
+    rows = connection.execute(statement.limit(limit + 1)).mappings().all()
+    items = [
+        RejectedRow(
+            position=row["position"],
+            index=row["index"],
+            received_at=row["received_at"],
+            device=row["device"] or None,
+            code=row["code"],
+            reason=row["reason"],
+            kind=row["kind"],
+            source=row["source"],
+            address=row["address"],
+            principal=row["principal"],
+            retained=row["retained"],
+            payload=bytes(row["payload"]),
+            payload_size=row["payload_size"],
+        )
+        for row in rows[:limit]
+    ]
+    more = len(rows) > limit
+    return Page(items, encode_cursor((items[-1].position, items[-1].index)) if more else None)
+
+
+def audit(connection: sa.Connection, limit: int, cursor: str | None) -> Page[AuditRow]:
+    table = schema.audit
+    statement = sa.select(table).order_by(table.c.id.desc())
+    if cursor is not None:
+        statement = statement.where(table.c.id < _key(cursor, (int,))[0])
+    rows = connection.execute(statement.limit(limit + 1)).all()
+    items = [
+        AuditRow(row.id, row.at, row.who, row.channel, row.action, row.subject, row.outcome, row.why)
+        for row in rows[:limit]
+    ]
+    return Page(items, _cursor(rows, limit, "id"))
+
+
+def command(connection: sa.Connection, command_id: str) -> CommandRow | None:
+    table = schema.commands
+    row = connection.execute(sa.select(table).where(table.c.command_id == command_id)).first()
+    if row is None:
+        return None
+    refused = None if row.refused_code is None else (row.refused_code, row.refused_text or "")
+    return CommandRow(row.command_id, row.name, row.alarm_id, row.by, row.channel, row.why, row.at, refused)
+
+
+def counts(connection: sa.Connection) -> dict[str, dict[str, int]]:
+    def grouped(column: sa.Column[Any], where: sa.ColumnElement[bool] | None = None) -> dict[str, int]:
+        statement = sa.select(column, sa.func.count()).group_by(column)
+        statement = statement if where is None else statement.where(where)
+        return {str(value): count for value, count in connection.execute(statement)}
+
+    alarm, box = schema.alarms, schema.outbox
+    return {
+        "alarms": grouped(alarm.c.state),
+        "levels": grouped(alarm.c.level, alarm.c.rank < NORMAL_RANK),
+        "outbox": grouped(box.c.state),
+    }
+
+
+def encode_cursor(key: Sequence[Any]) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(list(key))).decode().rstrip("=")
+
+
+def _assets() -> sa.Select[Any]:
+    """Assets with what stands on them; correlated, so that a page counts only its own rows."""
+    alarm = schema.alarms
+    stands = sa.and_(alarm.c.asset == schema.assets.c.asset, alarm.c.rank < NORMAL_RANK)
+    count = sa.select(sa.func.count()).select_from(alarm).where(stands).scalar_subquery()
+    worst = sa.select(sa.func.min(alarm.c.level)).where(stands).scalar_subquery()
+    return sa.select(schema.assets.c.asset, schema.assets.c.document, count.label("standing"), worst.label("worst"))
+
+
+def _asset_row(row: Any) -> AssetRow:
+    return AssetRow(_ASSET.decode(row.document), row.standing, None if row.worst is None else Level(row.worst))
+
+
+def _cursor(rows: Sequence[Any], limit: int, names: str) -> str | None:
+    """The cursor behind ``rows[:limit]``, None when there is no further row."""
+    if len(rows) <= limit:
+        return None
+    return encode_cursor([getattr(rows[limit - 1], name) for name in names.split()])
+
+
+def _key(cursor: str, types: tuple[type, ...]) -> list[Any]:
+    """The sort key in a cursor; ValueError when it is not one of ours."""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        key = msgspec.json.decode(base64.b64decode(padded, b"-_", validate=True))
+    except (binascii.Error, msgspec.DecodeError, ValueError) as error:
+        raise ValueError("not a cursor of this list") from error
+    if not isinstance(key, list) or [type(part) for part in key] != list(types):
+        raise ValueError("not a cursor of this list")
+    if any(isinstance(part, int) and abs(part) >= 1 << 63 for part in key):
+        raise ValueError("not a cursor of this list")
+    return key

@@ -1,0 +1,191 @@
+"""The tables: what the gateway must still know after a crash, besides readings and raw frames.
+
+Times are microseconds UTC (BIGINT). A row that a program reads whole keeps its document as JSON; the columns beside it
+are those that queries filter and sort by. Changing anything here needs a migration (``migrations/versions``); a test
+compares the two.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+# SQLite gives a rowid only to INTEGER PRIMARY KEY; PostgreSQL wants 64 bits.
+_Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+progress = sa.Table(  # "position": the journal position up to which the store is true; other names are cursors
+    "progress",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("position", sa.BigInteger, nullable=False),
+)
+
+alarms = sa.Table(  # the live record of every alarm that ever had a transition
+    "alarms",
+    metadata,
+    sa.Column("alarm_id", sa.String(200), primary_key=True),
+    sa.Column("asset", sa.String(64), nullable=False),
+    sa.Column("rule", sa.String(128), nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("rev", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.String(8), nullable=False),
+    sa.Column("level", sa.SmallInteger, nullable=False),
+    sa.Column("rank", sa.SmallInteger, nullable=False),  # the level while it stands, 9 when NORM: the list's order
+    sa.Column("changed_at", sa.BigInteger, nullable=False),
+    sa.Column("search", sa.Text, nullable=False),  # id and titles, lower case
+    sa.Column("record", sa.Text, nullable=False),
+)
+sa.Index("alarms_in_order", alarms.c.rank, alarms.c.changed_at.desc(), alarms.c.alarm_id)
+sa.Index("alarms_by_asset", alarms.c.asset)
+
+transitions = sa.Table(  # every recorded step, with the record after it; folding them gives ``alarms``
+    "transitions",
+    metadata,
+    sa.Column("alarm_id", sa.String(200), primary_key=True),
+    sa.Column("rev", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+)
+sa.Index("transitions_by_time", transitions.c.at)
+
+outbox = sa.Table(  # one row a notification a receiver
+    "outbox",
+    metadata,
+    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("alarm_id", sa.String(200), nullable=False),
+    sa.Column("rev", sa.BigInteger, nullable=False),
+    sa.Column("receiver", sa.String(64), nullable=False),
+    sa.Column("level", sa.SmallInteger, nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("due_at", sa.BigInteger, nullable=False),  # pending: not before; sending: the attempt is lost after
+    sa.Column("ended_at", sa.BigInteger),
+    sa.Column("error", sa.Text),
+    sa.UniqueConstraint("alarm_id", "rev", "receiver", name="outbox_once"),
+)
+OPEN = ("pending", "sending")
+sa.Index(
+    "outbox_open",
+    outbox.c.receiver,
+    outbox.c.level,
+    outbox.c.id,
+    sqlite_where=outbox.c.state.in_(OPEN),
+    postgresql_where=outbox.c.state.in_(OPEN),
+)
+sa.Index(
+    "outbox_open_by_alarm",
+    outbox.c.receiver,
+    outbox.c.alarm_id,
+    outbox.c.rev,
+    sqlite_where=outbox.c.state.in_(OPEN),
+    postgresql_where=outbox.c.state.in_(OPEN),
+)
+
+rejected = sa.Table(  # frames that became no readings; a ring by bytes, oldest go first
+    "rejected",
+    metadata,
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("index", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("device", sa.String(128), nullable=False),  # "" when unknown
+    sa.Column("received_at", sa.BigInteger, nullable=False),
+    sa.Column("code", sa.String(64), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("source", sa.String(128), nullable=False),
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("principal", sa.Text, nullable=False),
+    sa.Column("retained", sa.Boolean, nullable=False),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    sa.Column("payload_size", sa.BigInteger, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),  # what this row counts for in the caps
+)
+sa.Index("rejected_by_device", rejected.c.device, rejected.c.position, rejected.c["index"])
+
+assets = sa.Table(
+    "assets",
+    metadata,
+    sa.Column("asset", sa.String(64), primary_key=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("road", sa.String(200), nullable=False),
+    sa.Column("town", sa.String(200), nullable=False),
+    sa.Column("unit", sa.String(200), nullable=False),
+    sa.Column("search", sa.Text, nullable=False),  # id and name, lower case
+    sa.Column("changed_at", sa.BigInteger, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+)
+sa.Index("assets_by_kind", assets.c.kind)
+
+devices = sa.Table(
+    "devices",
+    metadata,
+    sa.Column("device", sa.String(64), primary_key=True),
+    sa.Column("asset", sa.String(64), nullable=False),
+    sa.Column("profile", sa.String(128), nullable=False),
+    sa.Column("address", sa.String(256), nullable=False),
+    sa.Column("changed_at", sa.BigInteger, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+)
+sa.Index("devices_by_asset", devices.c.asset)
+
+commands = sa.Table(  # what people asked for and how it ended: a command is carried out once
+    "commands",
+    metadata,
+    sa.Column("command_id", sa.String(200), primary_key=True),
+    sa.Column("name", sa.String(32), nullable=False),
+    sa.Column("alarm_id", sa.String(200), nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("channel", sa.String(64), nullable=False),
+    sa.Column("why", sa.Text),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("refused_code", sa.String(64)),
+    sa.Column("refused_text", sa.Text),
+)
+
+audit = sa.Table(  # who, what, to what, why; ``once`` keeps a replay from writing the same line twice
+    "audit",
+    metadata,
+    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("once", sa.String(240), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("channel", sa.String(64), nullable=False),
+    sa.Column("action", sa.String(64), nullable=False),
+    sa.Column("subject", sa.String(256), nullable=False),
+    sa.Column("outcome", sa.String(64), nullable=False),
+    sa.Column("why", sa.Text),
+    sa.UniqueConstraint("once", name="audit_once"),
+)
+
+configurations = sa.Table(  # every bundle of rules and profiles that was ever in force, by its hash
+    "configurations",
+    metadata,
+    sa.Column("hash", sa.String(128), primary_key=True),
+    sa.Column("bundle", sa.Text, nullable=False),
+    sa.Column("saved_at", sa.BigInteger, nullable=False),
+    sa.Column("current", sa.Boolean, nullable=False),
+)
+
+tokens = sa.Table(  # SHA-256 of 256 random bits: nothing to guess, so no slow hash is needed
+    "tokens",
+    metadata,
+    sa.Column("hash", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("role", sa.SmallInteger, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger),
+    sa.Column("revoked_at", sa.BigInteger),
+    sa.UniqueConstraint("name", name="tokens_name"),
+)
+
+sessions = sa.Table(  # browsers signed in with a token; the cookie's hash, never the cookie
+    "sessions",
+    metadata,
+    sa.Column("hash", sa.String(64), primary_key=True),
+    sa.Column("token_hash", sa.String(64), nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+)
+sa.Index("sessions_by_token", sessions.c.token_hash)

@@ -1,0 +1,353 @@
+"""The gateway's memory of decisions: alarms, transitions, outbox, assets and audit, true up to one journal position.
+
+One connection writes, in one thread: ``commit`` puts everything that follows from a stretch of the journal into *one*
+transaction together with the position, so a crash between any two instructions changes nothing a user can see. Reads go
+through a small pool of other connections and never wait for the writer (WAL).
+
+Committing the same events again changes nothing: every row has a key that comes from the event itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.core.model import (
+    AlarmRecord,
+    Asset,
+    Device,
+    Event,
+    Micros,
+    Transition,
+)
+from gateway.core.records import (
+    AlarmFilter,
+    AssetFilter,
+    AssetRow,
+    AuditRow,
+    CommandRow,
+    OutboxOutcome,
+    OutboxRow,
+    OutboxState,
+    Page,
+    RejectedRow,
+    Role,
+    TokenRow,
+)
+from gateway.errors import StorageFailed, Unavailable
+from gateway.store import access, dialect, migrate, outbox, queries
+from gateway.store.rejected import RejectedRing
+from gateway.store.schema import configurations, progress
+from gateway.store.writer import EventWriter
+
+Result = TypeVar("Result")
+
+Receivers = Callable[[Transition], Iterable[str]]
+"""Names of the receivers that must be told of a transition whose ``notify`` is set."""
+
+POSITION = "position"
+
+
+class Store:
+    """Open with ``await Store.open(folder)``; close with ``await store.close()``.
+
+    Every method raises StorageFailed when the disk or the database fails; after a failed *write* every later write
+    raises too, because what is on the disk is then unknown until it is opened again. A query that takes too long raises
+    Unavailable.
+    """
+
+    def __init__(
+        self, url: sa.URL, receivers: Receivers | None, rejected_bytes: int, rejected_bytes_device: int
+    ) -> None:
+        self.receivers: Receivers = receivers or (lambda transition: ())
+        self._url = url
+        self._sabotage = os.environ.get(
+            "CITYWATCH_SABOTAGE", ""
+        )  # the fault campaign's controls, see docs/reliability.md
+        self._writing = ThreadPoolExecutor(1, "store-writer")
+        self._reading = ThreadPoolExecutor(dialect.READERS, "store-reader")
+        self._rejected = RejectedRing(rejected_bytes, rejected_bytes_device)
+        self._position = 0
+        self._failed: StorageFailed | None = None
+        self._configuration: str | None = None
+        self.schema_before: str | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        place: Path | str,
+        *,
+        receivers: Receivers | None = None,
+        rejected_bytes: int = 64 << 20,
+        rejected_bytes_device: int = 2 << 20,
+    ) -> Store:
+        """Open or create the store in a data folder, or at a database URL; checks the file and runs migrations.
+
+        ``receivers`` may be replaced at any time (attribute). ``rejected_bytes``: budget for rejected frames in all,
+        ``rejected_bytes_device`` for those of one device, so that one noisy sensor cannot push out all other evidence.
+        Raises ConfigError for a schema newer than this program, StorageFailed for a damaged file.
+        """
+        store = cls(dialect.url_of(place), receivers, rejected_bytes, rejected_bytes_device)
+        try:
+            await store._in_writer(store._open)
+        except BaseException:
+            store._writing.shutdown(wait=False)
+            store._reading.shutdown(wait=False)
+            raise
+        return store
+
+    def _open(self) -> None:
+        dialect.private(self._url)
+        synchronous = "OFF" if self._sabotage == "synchronous_off" else "FULL"
+        self._writer = dialect.writer_engine(self._url, synchronous)
+        self._readers = dialect.reader_engine(self._url)
+        with self._writer.connect() as connection:
+            dialect.check(connection)
+        self.schema_before = migrate.upgrade(self._writer)
+        self._events = EventWriter(self._writer.dialect.name, self._rejected)
+        with self._writer.connect() as connection:
+            self._position = _progress(connection, POSITION)
+            self._rejected.load(connection)
+            self._configuration = connection.execute(
+                sa.select(configurations.c.hash).where(configurations.c.current)
+            ).scalar()
+
+    async def close(self) -> None:
+        """Ends what is running, then closes every connection."""
+
+        def close() -> None:
+            self._readers.dispose()
+            self._writer.dispose()
+
+        await asyncio.get_running_loop().run_in_executor(self._writing, close)
+        self._writing.shutdown()
+        self._reading.shutdown()
+
+    # ------------------------------------------------------------------ the one path
+
+    @property
+    def position(self) -> int:
+        """The journal position up to which everything here is true; 0 in an empty store."""
+        return self._position
+
+    async def commit(self, position: int, events: Sequence[Event]) -> None:
+        """Store ``events``, which follow from the journal up to ``position``, and the position, all or nothing."""
+        receivers = self.receivers
+        if self._sabotage == "outbox_after_state":  # on purpose wrong: the campaign must notice
+            await self._write(lambda c: self._advance(c, position, events, lambda transition: ()))
+        await self._write(lambda c: self._advance(c, position, events, receivers))
+        self._position = max(self._position, position)
+
+    def _advance(self, connection: sa.Connection, position: int, events: Sequence[Event], receivers: Receivers) -> None:
+        self._events.write(connection, position, events, receivers)
+        _set_progress(connection, self._writer.dialect.name, POSITION, position)
+
+    # ------------------------------------------------------------------ alarms, assets, evidence
+
+    async def alarms(self, wanted: AlarmFilter, limit: int, cursor: str | None = None) -> Page[AlarmRecord]:
+        """Alarms, worst and newest first, the normal ones last. ValueError for a cursor that is not ours."""
+        return await self._read(lambda c: queries.alarms(c, wanted, limit, cursor))
+
+    async def alarm(self, alarm_id: str) -> AlarmRecord | None:
+        return await self._read(lambda c: queries.alarm(c, alarm_id))
+
+    async def standing(self, limit: int) -> list[AlarmRecord]:
+        """Every alarm that is not NORM, worst and newest first: what a browser is shown at connect."""
+        return await self._read(lambda c: queries.standing(c, limit))
+
+    async def history(self, alarm_id: str, limit: int, cursor: str | None = None) -> Page[Transition]:
+        """Transitions of one alarm, newest first."""
+        return await self._read(lambda c: queries.history(c, alarm_id, limit, cursor))
+
+    async def transitions(self, after: int, limit: int) -> list[tuple[int, Transition]]:
+        """(position, transition) of all alarms behind journal position ``after``, in order of the journal."""
+        return await self._read(lambda c: queries.transitions(c, after, limit))
+
+    async def assets(self, wanted: AssetFilter, limit: int, cursor: str | None = None) -> Page[AssetRow]:
+        """Assets by id."""
+        return await self._read(lambda c: queries.assets(c, wanted, limit, cursor))
+
+    async def asset(self, asset_id: str) -> AssetRow | None:
+        return await self._read(lambda c: queries.asset(c, asset_id))
+
+    async def devices(self, asset: str | None, limit: int, cursor: str | None = None) -> Page[Device]:
+        """Devices by id; those of one asset when ``asset`` is given."""
+        return await self._read(lambda c: queries.devices(c, asset, limit, cursor))
+
+    async def everything(self) -> tuple[list[Asset], list[Device]]:
+        """All assets and devices, for a start without a snapshot."""
+        return await self._read(queries.everything)
+
+    async def rejected(self, device: str | None, limit: int, cursor: str | None = None) -> Page[RejectedRow]:
+        """Rejected frames, newest first."""
+        return await self._read(lambda c: queries.rejected(c, device, limit, cursor))
+
+    async def audit(self, limit: int, cursor: str | None = None) -> Page[AuditRow]:
+        """Audit lines, newest first."""
+        return await self._read(lambda c: queries.audit(c, limit, cursor))
+
+    async def add_audit(self, once: str, row: AuditRow) -> None:
+        """Write a line (``row.id`` is ignored); a line with the same ``once`` is written only once."""
+        await self._write(lambda c: self._events.audit(c, [(once, row)]))
+
+    async def command(self, command_id: str) -> CommandRow | None:
+        """A command that was already carried out or refused."""
+        return await self._read(lambda c: queries.command(c, command_id))
+
+    async def counts(self) -> dict[str, dict[str, int]]:
+        """For health and metrics: alarms by ISA state, standing alarms by level, outbox rows by state."""
+        return await self._read(queries.counts)
+
+    # ------------------------------------------------------------------ outbox
+
+    async def claim(self, receiver: str, now: Micros, lease: Micros, limit: int) -> list[OutboxRow]:
+        """Take up to ``limit`` due notifications of a receiver for ``lease``: worst level first, at most one an alarm,
+        and never one whose predecessor of the same alarm is still open."""
+        return await self._write(lambda c: outbox.claim(c, receiver, now, lease, limit))
+
+    async def mark(self, outcomes: Sequence[OutboxOutcome]) -> None:
+        """Write down how attempts ended."""
+        await self._write(lambda c: outbox.mark(c, outcomes))
+
+    async def next_due(self, receiver: str) -> Micros | None:
+        """When the earliest open notification of a receiver may be tried; None when none is open."""
+        return await self._read(lambda c: outbox.next_due(c, receiver))
+
+    async def unclaim(self) -> int:
+        """At start: attempts that a dead process left in the air become pending again. Returns how many."""
+        return await self._write(outbox.unclaim)
+
+    async def outbox_rows(self, state: OutboxState, limit: int) -> list[tuple[str, str | None]]:
+        """(idempotency key, last error) of notifications in one state, newest first."""
+        return await self._read(lambda c: outbox.rows(c, state, limit))
+
+    # ------------------------------------------------------------------ configuration, cursors, access
+
+    @property
+    def current_config_hash(self) -> str | None:
+        """The hash given to the last ``save_config``."""
+        return self._configuration
+
+    async def save_config(self, hash: str, bundle: str, at: Micros) -> None:
+        """Keep a configuration bundle (JSON) under its hash and make it the current one."""
+
+        def write(connection: sa.Connection) -> None:
+            connection.execute(sa.update(configurations).where(configurations.c.current).values(current=False))
+            row = {"hash": hash, "bundle": bundle, "saved_at": at, "current": True}
+            connection.execute(dialect.upsert(self._writer.dialect.name, configurations, key=("hash",)), row)
+
+        await self._write(write)
+        self._configuration = hash
+
+    async def config(self, hash: str) -> str | None:
+        """The bundle with this hash."""
+        statement = sa.select(configurations.c.bundle).where(configurations.c.hash == hash)
+        return await self._read(lambda c: c.execute(statement).scalar())
+
+    async def cursor(self, name: str) -> int:
+        """A follower's own position; 0 when it has none yet."""
+        return await self._read(lambda c: _progress(c, f"cursor:{name}"))
+
+    async def set_cursor(self, name: str, position: int) -> None:
+        await self._write(lambda c: _set_progress(c, self._writer.dialect.name, f"cursor:{name}", position, exact=True))
+
+    async def create_token(self, name: str, role: Role, at: Micros, expires_at: Micros | None = None) -> str:
+        """A new bearer token, returned this once and never again. ValueError when the name is taken or not a name."""
+        return await self._write(lambda c: access.create_token(c, name, role, at, expires_at))
+
+    async def first_token(self, at: Micros) -> str | None:
+        """An administrator's token if there is no usable one yet, else None."""
+        return await self._write(lambda c: access.first_token(c, at))
+
+    async def tokens(self) -> list[TokenRow]:
+        return await self._read(access.tokens_of)
+
+    async def revoke_token(self, name: str, at: Micros) -> bool:
+        """The token and its sessions end now; False when there is none of that name."""
+        return await self._write(lambda c: access.revoke_token(c, name, at))
+
+    async def token(self, secret: str, now: Micros) -> TokenRow | None:
+        """Whose token this is; None when unknown, expired or revoked."""
+        return await self._read(lambda c: access.token(c, secret, now))
+
+    async def create_session(self, secret: str, now: Micros, lasts: Micros) -> str | None:
+        """A new session id for the owner of a token, None when the token is not good."""
+        return await self._write(lambda c: access.create_session(c, secret, now, lasts))
+
+    async def session(self, session_id: str, now: Micros) -> TokenRow | None:
+        """Whose session this is; None when unknown, over, or its token is not good any more."""
+        return await self._read(lambda c: access.session(c, session_id, now))
+
+    async def end_session(self, session_id: str) -> None:
+        await self._write(lambda c: access.end_session(c, session_id))
+
+    # ------------------------------------------------------------------ how
+
+    async def _write(self, work: Callable[[sa.Connection], Result]) -> Result:
+        """Run ``work`` in one transaction in the writer's thread."""
+
+        def run() -> Result:
+            if self._failed is not None:
+                raise StorageFailed(f"the store failed before: {self._failed}") from self._failed
+            try:
+                with self._writer.begin() as connection:
+                    return work(connection)
+            except SQLAlchemyError as error:
+                self._failed = _failure("write", error)
+                self._rejected.forget()
+                raise self._failed from error
+
+        return await self._in_writer(run)
+
+    async def _in_writer(self, run: Callable[[], Result]) -> Result:
+        """``run`` in the writer's thread; not abandoned when the caller is cancelled, so positions stay in order."""
+        future = asyncio.get_running_loop().run_in_executor(self._writing, _translated, run)
+        return await asyncio.shield(future)
+
+    async def _read(self, work: Callable[[sa.Connection], Result]) -> Result:
+        def run() -> Result:
+            try:
+                with self._readers.connect() as connection:
+                    return work(connection)
+            except SQLAlchemyError as error:
+                if dialect.is_timeout(error):
+                    raise Unavailable(f"the query took longer than {dialect.READ_TIME_S:g} s") from error
+                raise _failure("read", error) from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._reading, run)
+
+
+def _translated(run: Callable[[], Result]) -> Result:
+    try:
+        return run()
+    except SQLAlchemyError as error:
+        raise _failure("open", error) from error
+    except OSError as error:
+        raise StorageFailed(f"the store cannot be opened: {error}") from error
+
+
+def _failure(what: str, error: Exception) -> StorageFailed:
+    cause = error.__cause__ or error
+    failure = StorageFailed(f"the store failed to {what}: {cause}")
+    if dialect.is_disk_full(error) and hasattr(failure, "disk_full"):
+        failure.disk_full = True
+    return failure
+
+
+def _progress(connection: sa.Connection, name: str) -> int:
+    return connection.execute(sa.select(progress.c.position).where(progress.c.name == name)).scalar() or 0
+
+
+def _set_progress(connection: sa.Connection, kind: str, name: str, position: int, *, exact: bool = False) -> None:
+    """Move a position forward; only ``exact`` may move it back."""
+    forward = None if exact else (lambda excluded: excluded.position > progress.c.position)
+    connection.execute(
+        dialect.upsert(kind, progress, key=("name",), where=forward), {"name": name, "position": position}
+    )

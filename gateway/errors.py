@@ -74,4 +74,11 @@ class CommandRefused(CitywatchError):
 
 
 class StorageFailed(CitywatchError):
-    """Our own disk failed us: nothing may be acknowledged after this; the process exits and re-reads the disk."""
+    """Our own disk failed us: nothing may be acknowledged after this; the process exits and re-reads the disk.
+
+    ``disk_full``: the write was refused for want of room, nothing is damaged: opening again may work later.
+    """
+
+    def __init__(self, message: str, *, disk_full: bool = False) -> None:
+        super().__init__(message)
+        self.disk_full = disk_full

@@ -8,7 +8,6 @@ by its identity (asset, point, time), so the second time changes nothing.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -19,10 +18,12 @@ import structlog
 from gateway.core.model import Reading
 from gateway.errors import Rejected, Unavailable
 from gateway.ports import Sink
+from gateway.retry import Backoff
 
 BATCH = 5_000  # InfluxDB's own advice for one write; 0.5 MB of lines
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0  # a database that comes back is noticed within a minute
+LONGEST_ASKED_S = 600.0  # Retry-After
 IDLE_S = 1.0  # how long new readings wait when nobody wakes us
 DOUBT = 32  # readings refused one by one, and none taken, before we suspect the sink instead of the readings
 REMEMBERED = 1_000  # refused points kept by name; beyond that only counted
@@ -90,8 +91,7 @@ class Forwarder:
         self._cursor = cursor
         self._batch = batch
         self._idle_s = idle_s
-        self._first_delay_s = first_delay_s
-        self._longest_delay_s = longest_delay_s
+        self._backoff = Backoff(first_delay_s, longest_delay_s)
         self._new = asyncio.Event()
         self._refusals: dict[tuple[str, str], Refusal] = {}
 
@@ -108,7 +108,6 @@ class Forwarder:
         """Forward until cancelled. Raises StorageFailed when the cursor cannot be kept."""
         status = self.status
         status.cursor = await self._cursor.get()
-        failures = 0
         while True:
             self._new.clear()
             behind, batch = await self._readings.after(status.cursor, self._batch)
@@ -120,11 +119,10 @@ class Forwarder:
                 if batch:
                     await self._deliver(batch)
             except Unavailable as error:
-                failures += 1
                 self._away(error)
-                await asyncio.sleep(self._delay_s(failures, error.retry_after_s))
+                # What the sink asks for is heeded up to a point: a date in the next century is a fault of its own.
+                await self._backoff.wait(min(error.retry_after_s or 0.0, LONGEST_ASKED_S))
                 continue
-            failures = 0
             self._back()
             await self._cursor.set(behind)
             status.cursor = behind
@@ -165,16 +163,10 @@ class Forwarder:
 
     def _back(self) -> None:
         status = self.status
+        self._backoff.reset()
         if status.away_since_s is not None:
             _log.info("sink_back", sink=status.name, away_s=round(time.monotonic() - status.away_since_s, 1))
         status.away_since_s = status.away_reason = None
-
-    def _delay_s(self, failures: int, asked_s: float | None) -> float:
-        """Doubling, with jitter so that many gateways do not return together; the sink's own wish goes first."""
-        if asked_s is not None:
-            return min(max(asked_s, self._first_delay_s), 10 * self._longest_delay_s)
-        longest = min(self._longest_delay_s, self._first_delay_s * 2.0 ** min(failures - 1, 16))
-        return longest * random.uniform(0.5, 1.0)
 
 
 async def _refused_by(sink: Sink, batch: Sequence[Reading]) -> list[tuple[Reading, str]]:

@@ -81,9 +81,12 @@ def read_yaml(text: str, file: str) -> YamlSource:
     """Read one document. Raises ConfigError with every mistake of form (never a library exception)."""
     if len(text.encode()) > MAX_BYTES:
         raise ConfigError([Mistake(file, None, "", f"larger than {MAX_BYTES} bytes")])
-    loader = _Loader(text)
     mistakes: list[Mistake] = []
     lines: dict[Path, int] = {}
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:  # a control character
+        raise ConfigError([Mistake(file, None, "", f"not valid YAML: {str(error).splitlines()[0][:200]}")]) from error
     try:
         if sum(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, _Loader)) > MAX_ALIASES:
             raise ConfigError([Mistake(file, None, "", f"more than {MAX_ALIASES} aliases")])

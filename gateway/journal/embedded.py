@@ -141,7 +141,7 @@ class EmbeddedJournal:
         if not batch:
             raise ValueError("a batch holds at least one frame")
         position = await self._write(lambda: self._append(batch))
-        if self._wal_pages >= CHECKPOINT_PAGES and self._checkpoint is None:
+        if self._wal_pages >= CHECKPOINT_PAGES and (self._checkpoint is None or self._checkpoint.done()):
             # Behind the caller's back: the position is handed out first, the next append waits for it at most.
             self._checkpoint = self._writer.submit(self._run_checkpoint)
         return position
@@ -249,9 +249,7 @@ class EmbeddedJournal:
             self._guarded(lambda: self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE))
         except StorageFailed:
             pass  # remembered in _failure: the next append raises it
-        finally:
-            self._wal_pages = 0
-            self._checkpoint = None
+        self._wal_pages = 0
 
     def _release_step(self, upto: int) -> None:
         """Delete a few batches and move ``first_position`` behind them."""
@@ -312,20 +310,19 @@ class EmbeddedJournal:
         self._load()
 
     def _connect(self, synchronous: str) -> None:
-        new = not self._path.exists()
         db = self._db = apsw.Connection(str(self._path))
         db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         db.set_busy_timeout(BUSY_MS)
-        if new:
+        if not db.execute("SELECT count(*) FROM sqlite_schema").get:
             db.execute(SCHEMA)
-        db.execute("PRAGMA journal_mode = WAL")
+        if db.execute("PRAGMA journal_mode = WAL").get != "wal":
+            raise StorageFailed(f"{self._path}: this file system cannot hold a write-ahead log")
         db.execute(f"PRAGMA synchronous = {synchronous}")
         db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
         db.execute("PRAGMA cell_size_check = ON")
         db.wal_autocheckpoint(0)
         db.set_wal_hook(self._wal_grew)
-        if new:
-            salvage.sync_folder(self._path.parent)
+        salvage.sync_folder(self._path.parent)
 
     def _find_broken_log(self) -> str | None:
         """SQLite ends the log silently at the first frame whose checksum fails; commits behind it were durable once."""

@@ -21,12 +21,14 @@ PAGE_SIZE = 4096  # larger pages make small batches dear (every commit writes wh
 SCHEMA = f"""
 PRAGMA page_size = {PAGE_SIZE};
 PRAGMA auto_vacuum = INCREMENTAL;
+BEGIN;
 CREATE TABLE batch (
     position INTEGER PRIMARY KEY, frames INTEGER NOT NULL, first_at INTEGER NOT NULL, last_at INTEGER NOT NULL,
     crc INTEGER NOT NULL, hash BLOB NOT NULL, payload BLOB NOT NULL);
 CREATE TABLE quarantine (
     position INTEGER PRIMARY KEY, reason TEXT NOT NULL, frames, first_at, last_at, crc, hash, payload);
 CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+COMMIT;
 """
 COLUMNS = "position, frames, first_at, last_at, crc, hash, payload"
 INSERT = f"INSERT OR IGNORE INTO batch ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"

@@ -37,10 +37,11 @@ _Slice = bytes | memoryview
 
 
 def find_lost_file(path: Path) -> str | None:
-    """A log without its file means somebody removed the file: its batches are still in the log."""
+    """A log without its file means somebody removed the file: its batches are still in the log, and SQLite would
+    delete that log at once."""
     log = beside(path, "-wal")
-    if not path.exists() and log.exists() and log.stat().st_size > _LOG_HEADER.size:
-        return "the file is gone, its write-ahead log is not"
+    if _size(path) == 0 and _size(log) > _LOG_HEADER.size:
+        return "the file is gone or empty, its write-ahead log is not"
     return None
 
 
@@ -65,6 +66,7 @@ def rebuild(path: Path, reason: str, now: datetime) -> str:
     released = _released(path)
     building = beside(path, ".rebuilding")
     building.unlink(missing_ok=True)
+    beside(building, "-journal").unlink(missing_ok=True)
     kept: set[int] = set()
     db = apsw.Connection(str(building))
     try:
@@ -112,8 +114,17 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _released(path: Path) -> int:
     """Up to where batches had been given up on purpose, if SQLite can still say; 0 otherwise."""
+    if _size(path) == 0:
+        return 0
     try:
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:

@@ -53,7 +53,7 @@ class JournalIntake:
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        self._closed_for: set[str] = set()
+        self.closed_for: set[str] = set()
         self._heartbeat = clock.now()
         self.offered = 0
         self.pauses = 0
@@ -106,11 +106,11 @@ class JournalIntake:
 
     def close(self, reason: str) -> None:
         """Take no more telemetry for ``reason`` (disk full): sources see a full intake. Commands still get in."""
-        self._closed_for.add(reason)
+        self.closed_for.add(reason)
         self._room.clear()
 
     def reopen(self, reason: str) -> None:
-        self._closed_for.discard(reason)
+        self.closed_for.discard(reason)
         self._update_room()
 
     def heartbeat(self) -> None:
@@ -166,5 +166,5 @@ class JournalIntake:
         self._gathering = self._new_batch()
 
     def _update_room(self) -> None:
-        if not self._closed_for and self._frames < MAX_FRAMES * 3 // 4 and self._bytes < MAX_BYTES * 3 // 4:
+        if not self.closed_for and self._frames < MAX_FRAMES * 3 // 4 and self._bytes < MAX_BYTES * 3 // 4:
             self._room.set()

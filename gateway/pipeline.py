@@ -238,6 +238,10 @@ class Pipeline:
             self._system.update(changed)
             self._intake.offer(FrameKind.SYSTEM, "gateway", "", msgspec.json.encode(changed))
 
+    def forget(self, **values: Value) -> None:
+        """These points were set by the engine itself; the next ``report`` of them counts as a change."""
+        self._system.update(values)
+
     async def submit(self, command: Command) -> CommandDone:
         """Journal a person's command and wait until it is carried out or refused and stored. Raises CommandRefused
         when refused, Unavailable when there is no answer in time (it may still be carried out: it is journaled)."""

@@ -1,0 +1,587 @@
+"""The composition root: settings → objects → one TaskGroup → ordered stop.
+
+Order of a start: lock → journal (checked) → store → snapshot and replay → START, configuration and assets through the
+journal → sinks, dispatcher, console → broker, sources. Nothing is taken from outside before everything behind it works.
+Order of a stop: sources → what was taken is decided and stored → the rest.
+
+Any task that fails ends the process; the next process reads what is really on the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import structlog
+import uvloop
+from watchfiles import awatch
+
+from gateway import disk, logs, watchdog
+from gateway.clock import Clock
+from gateway.config.assets import load_assets
+from gateway.config.bundle import Bundle, compile_bundle, read_bundle, watched_folders
+from gateway.config.settings import MqttSettings, Settings
+from gateway.console.app import create_app
+from gateway.console.feed import Feed
+from gateway.console.server import ConsoleServer
+from gateway.core.assets_json import parse_assets, to_json
+from gateway.core.model import MINUTE, Asset, Blind, Device, FrameKind, Micros, Start, Transition
+from gateway.core.processor import Configuration
+from gateway.core.profile import Profile
+from gateway.errors import ConfigError, DecodeError, Mistake, StorageFailed, Unavailable
+from gateway.historian.historian import Historian
+from gateway.inbox import letters
+from gateway.intake import JournalIntake
+from gateway.journal.embedded import EmbeddedJournal
+from gateway.lock import DataLock
+from gateway.notify.dispatcher import Dispatcher
+from gateway.notify.log import LogReceiver
+from gateway.notify.webhook import WebhookReceiver
+from gateway.pipeline import Pipeline, Recovery, Retention, SnapshotEvery
+from gateway.ports import Receiver
+from gateway.sinks.cursor import FileCursor
+from gateway.sinks.forwarder import Forwarder
+from gateway.sinks.influx import AssetTags, InfluxSink
+from gateway.snapshots import SnapshotFolder
+from gateway.sources.broker import BrokerOptions, EmbeddedBroker, loss_window
+from gateway.sources.modbus import ModbusEndpoint, ModbusOptions, ModbusSource, ModbusUnit
+from gateway.sources.mqtt import MqttOptions, MqttSource
+from gateway.store.store import Store
+from gateway.view import GatewayView
+
+log = structlog.get_logger("gateway")
+
+STOP_TIMEOUT_S = 4.0  # a stop has 5 s in all (reliability F04)
+CALM: Micros = 10 * MINUTE  # a fault of our own that has not come back for so long is over
+MONITOR_S = 1.0
+RELOAD_QUIET_MS = 400  # editors write a file in several steps
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a gateway that is ready can be reached. ``first_token`` only at the very first start."""
+
+    console_url: str
+    mqtt_url: str | None
+    first_token: str | None
+
+
+def run_gateway(settings: Settings, config_file: Path | None, on_ready: Callable[[Gateway], None] | None = None) -> int:
+    """Run until told to stop; gives the exit code: 0 stopped in order, 1 something failed (said in the log).
+
+    Raises ConfigError before anything was touched when the files are wrong.
+    """
+    logs.configure()
+    gateway = Gateway(settings, config_file)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(gateway.run(on_ready))
+        except Exception as error:  # the top: say what happened, give the exit code
+            return gateway.ended_by(error)
+    return 0
+
+
+class Gateway:
+    """One running gateway; ``view`` is what the console and the demo look at."""
+
+    def __init__(self, settings: Settings, config_file: Path | None) -> None:
+        self.settings = settings
+        self._config_file = config_file
+        self._bundle = read_bundle(settings)
+        self._configuration = compile_bundle(self._bundle)
+        self._file_assets = _read_asset_files(settings, self._configuration)
+        self._lock = DataLock(settings.data)
+        self._stop = asyncio.Event()
+        self._sources: dict[str, asyncio.Task[None]] = {}
+        self._modbus_endpoints: tuple[ModbusEndpoint, ...] = ()
+        self._broker_down_since: Micros | None = None
+        self._crashes_seen: tuple[int, Micros] = (0, 0)
+        self._rewire_wanted = False
+        self._reloading: asyncio.Task[None] | None = None
+        self.reload_mistakes: list[Mistake] = []
+        self.mqtt: list[MqttSource] = []
+        self.modbus: ModbusSource | None = None
+        self.broker: EmbeddedBroker | None = None
+        self.forwarders: list[Forwarder] = []
+        self.dispatcher: Dispatcher | None = None
+        self.recovery: Recovery | None = None
+        self.addresses = Addresses("", None, None)
+
+    def stop(self) -> None:
+        """Ask for an ordered stop."""
+        self._stop.set()
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def run(self, on_ready: Callable[[Gateway], None] | None = None) -> None:
+        """The whole life, until ``stop`` or a failure."""
+        data = self.settings.data
+        self._lock.take()
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                await self._open(data, stack)
+                self.recovery = await self.pipeline.recover()
+                log.info(
+                    "recovered",
+                    snapshot=self.recovery.snapshot,
+                    frames=self.recovery.frames,
+                    seconds=round(self.recovery.seconds, 2),
+                )
+                await self._live(stack, on_ready)
+        finally:
+            (data / "run.json").unlink(missing_ok=True)
+            self._lock.release()
+
+    async def _open(self, data: Path, stack: contextlib.AsyncExitStack) -> None:
+        """Everything that keeps state on the disk."""
+        settings = self.settings
+        snapshots = SnapshotFolder(data / "snapshots")
+        known = snapshots.positions()
+        self.journal = await EmbeddedJournal.open(data, verify_from=known[-1] if known else 0)
+        stack.push_async_callback(self.journal.close)
+        self.receivers = self._make_receivers()
+        names = tuple(self.receivers)
+        self.store = await Store.open(data, receivers=lambda transition: names)
+        stack.push_async_callback(self.store.close)
+        self.historian = await Historian.open(
+            data / "history", keep=settings.historian.keep, max_bytes=settings.historian.max_size
+        )
+        stack.push_async_callback(self.historian.close)
+        for damage in self.journal.damage:
+            log.error("journal damaged", what=damage)
+        self.clock = Clock(self.journal.last_received_at)
+        self.intake = JournalIntake(self.clock)
+        self.feed = Feed(self.store.standing, self.clock.now)
+        self.pipeline = Pipeline(
+            clock=self.clock,
+            intake=self.intake,
+            journal=self.journal,
+            store=self.store,
+            historian=self.historian,
+            snapshots=snapshots,
+            state_folder=data,
+            configuration_of=self._configuration_of,
+            on_transitions=self._on_transitions,
+            snapshot_every=SnapshotEvery(settings.snapshots.frames, settings.snapshots.interval),
+            retention=Retention(settings.journal.keep, settings.journal.max_size),
+        )
+        self.pipeline.configurations[self._configuration.hash] = self._configuration
+        self.view = GatewayView(self)
+
+    async def _live(self, stack: contextlib.AsyncExitStack, on_ready: Callable[[Gateway], None] | None) -> None:
+        async with asyncio.TaskGroup() as group:
+            pipeline = group.create_task(self.pipeline.run(), name="pipeline")
+            helpers = [pipeline]
+            await self._enter_journal()
+            helpers += await self._start_followers(group, stack)
+            console = ConsoleServer(
+                create_app(self.view, self.feed), self.settings.console.host, self.settings.console.port
+            )
+            await console.start()
+            helpers.append(group.create_task(console.run(), name="console"))
+            await self._start_sources(group)
+            helpers.append(group.create_task(self._monitor(group), name="monitor"))
+            helpers.append(group.create_task(self._watch_files(), name="files"))
+            token = await self.store.first_token(self.clock.now())
+            self.addresses = Addresses(console.url, self.broker.url if self.broker is not None else None, token)
+            self._announce(on_ready)
+            with _signals(self._stop, self._reload_soon):
+                await self._stop.wait()
+            await self._stop_in_order(helpers, console)
+
+    async def _enter_journal(self) -> None:
+        """We are up; then what changed in the files while we were away."""
+        failure = self._failure_file()
+        reason = failure.read_text(encoding="utf-8")[:500] if failure.exists() else None
+        await self.pipeline.start(Start(self.journal.previous_shutdown_clean, reason))
+        failure.unlink(missing_ok=True)
+        if self.pipeline.processor.configuration is None or (
+            self.pipeline.processor.configuration.hash != self._configuration.hash
+        ):
+            await self._put_in_force(self._bundle, self._configuration)
+        await self.apply_assets(*self._file_assets)
+        await self._take_letters()
+
+    async def _start_followers(
+        self, group: asyncio.TaskGroup, stack: contextlib.AsyncExitStack
+    ) -> list[asyncio.Task[None]]:
+        tasks = []
+        self.dispatcher = Dispatcher(self.store, self.receivers, self.clock.now)
+        tasks.append(group.create_task(self.dispatcher.run(), name="dispatcher"))
+        for options in self.settings.sinks:
+            token = options.token_file.read_text().strip() if options.token_file is not None else None
+            sink = InfluxSink(options.url, options.org, options.bucket, token, self._describe)
+            stack.push_async_callback(sink.close)
+            forwarder = Forwarder(
+                options.name, sink, self.historian, FileCursor(self.settings.data / "sinks", options.name)
+            )
+            self.forwarders.append(forwarder)
+            tasks.append(group.create_task(forwarder.run(), name=f"sink {options.name}"))
+        return tasks
+
+    async def _start_sources(self, group: asyncio.TaskGroup) -> None:
+        for options in self.settings.mqtt:
+            if options.embedded:
+                self.broker = EmbeddedBroker(
+                    BrokerOptions(
+                        folder=self.settings.data / "broker",
+                        secrets=self.settings.data / "secrets",
+                        port=options.port,
+                        fleet_users=options.fleet_users,
+                        receive_maximum=options.receive_maximum,
+                    )
+                )
+                await self.broker.start(self._mqtt_devices())
+                self._sources["broker"] = group.create_task(self.broker.run(), name="broker")
+                source = MqttSource(self.broker.source_options(options.id))
+            else:
+                source = MqttSource(self._mqtt_options(options))
+                for text in loss_window(options.url or ""):
+                    log.warning("broker", id=options.id, note=text)
+            self.mqtt.append(source)
+            self._sources[f"mqtt {options.id}"] = group.create_task(source.run(self.intake), name=f"mqtt {options.id}")
+        await self._rewire(group)
+
+    async def _stop_in_order(self, helpers: list[asyncio.Task[None]], console: ConsoleServer) -> None:
+        watchdog.notify("STOPPING=1")
+        log.info("stopping")
+        self.feed.close()
+        await console.stop()
+        await _cancel([task for name, task in self._sources.items() if name != "broker"])
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self.pipeline.drain()
+        except TimeoutError:
+            log.warning("not everything was written in time; the next start reads it from the journal")
+        await _cancel([*helpers, *self._sources.values()])
+        if self.broker is not None:
+            await self.broker.stop()
+
+    def _announce(self, on_ready: Callable[[Gateway], None] | None) -> None:
+        """Tell whoever waits: a file for scripts, systemd, the terminal, the caller."""
+        addresses = self.addresses
+        running = {"pid": os.getpid(), "console_url": addresses.console_url, "mqtt_url": addresses.mqtt_url}
+        path = self.settings.data / "run.json"
+        beside = path.with_suffix(".part")
+        beside.write_bytes(msgspec.json.encode(running))
+        beside.rename(path)
+        watchdog.notify("READY=1")
+        log.info("ready", **running)
+        if on_ready is not None:
+            on_ready(self)
+        elif addresses.first_token is not None:
+            print(f"first token, shown only now (administrator): {addresses.first_token}", flush=True)
+
+    # -- configuration and assets -------------------------------------------------------------------------------------
+
+    async def reload(self) -> None:
+        """Read the files again; a mistake changes nothing and is kept in ``reload_mistakes``."""
+        try:
+            bundle = read_bundle(self.settings)
+            configuration = compile_bundle(bundle)
+            file_assets = _read_asset_files(self.settings, configuration)
+        except ConfigError as error:
+            self.reload_mistakes = error.mistakes
+            for mistake in error.mistakes:
+                log.error("configuration not taken over", mistake=str(mistake))
+            return
+        self.reload_mistakes = []
+        before = self.pipeline.processor.configuration
+        if before is None or before.hash != configuration.hash:
+            await self._put_in_force(bundle, configuration)
+            log.info("configuration in force", hash=configuration.hash)
+        await self.apply_assets(*file_assets)
+
+    async def _put_in_force(self, bundle: Bundle, configuration: Configuration) -> None:
+        # The text must be in the store before the journal names it: a replay looks it up there.
+        await self.store.save_config(configuration.hash, bundle.to_json().decode(), self.clock.now())
+        await self.pipeline.reconfigure(configuration)
+
+    async def _configuration_of(self, hash_: str) -> Configuration:
+        text = await self.store.config(hash_)
+        if text is None:
+            raise StorageFailed(f"the store has no configuration {hash_}, which the journal names")
+        return compile_bundle(Bundle.from_json(text))
+
+    async def apply_assets(self, assets: Sequence[Asset], devices: Sequence[Device]) -> None:
+        """Journal those assets and devices that are new or different."""
+        registry = self.pipeline.processor.registry
+        new_assets = [a for a in assets if registry.asset(a.asset) != a]
+        new_devices = [d for d in devices if registry.device(d.device) != d]
+        if not new_assets and not new_devices:
+            return
+        await self.pipeline.apply_assets(to_json(new_assets, new_devices))
+        self._rewire_wanted = True
+        log.info("assets in force", assets=len(new_assets), devices=len(new_devices))
+
+    async def _take_letters(self) -> None:
+        """Assets handed over by ``import-assets``."""
+        for path, payload in letters(self.settings.data):
+            try:
+                await self.apply_assets(*parse_assets(payload))
+            except DecodeError as error:
+                log.error("assets not taken over", file=path.name, reason=str(error))
+                path.rename(path.with_suffix(".refused"))
+                continue
+            path.unlink()
+
+    async def _watch_files(self) -> None:
+        folders = watched_folders(self.settings)
+        files = [f for f in self.settings.assets if f.exists()]
+        async for _ in awatch(*folders, *files, debounce=RELOAD_QUIET_MS, stop_event=self._stop):
+            await self.reload()
+
+    def _reload_soon(self) -> None:
+        self._reloading = asyncio.get_running_loop().create_task(self.reload(), name="reload")
+
+    # -- sources ------------------------------------------------------------------------------------------------------
+
+    async def _rewire(self, group: asyncio.TaskGroup) -> None:
+        """Make broker users and Modbus workers agree with the devices in force."""
+        if self.broker is not None:
+            try:
+                await self.broker.admit(self._mqtt_devices())
+            except (ConfigError, Unavailable) as error:
+                log.error("device logins not changed", reason=str(error))
+        endpoints = self._wanted_endpoints()
+        if endpoints == self._modbus_endpoints:
+            return
+        self._modbus_endpoints = endpoints
+        await _cancel([task for name, task in self._sources.items() if name == "modbus"])
+        if endpoints:
+            options = ModbusOptions(endpoints=endpoints, timeout=self.settings.modbus.timeout)
+            self.modbus = ModbusSource(options)
+            self._sources["modbus"] = group.create_task(self.modbus.run(self.intake), name="modbus")
+
+    def _mqtt_devices(self) -> list[str]:
+        profiles = self._profiles()
+        return [
+            device.address or device.device
+            for device in self.pipeline.processor.registry.devices()
+            if device.profile in profiles and profiles[device.profile].transport != "modbus"
+        ]
+
+    def _wanted_endpoints(self) -> tuple[ModbusEndpoint, ...]:
+        profiles = self._profiles()
+        units: dict[tuple[str, int], list[ModbusUnit]] = {}
+        for device in self.pipeline.processor.registry.devices():
+            profile = profiles.get(device.profile)
+            if profile is None or profile.transport != "modbus":
+                continue
+            place = modbus_address(device.address)
+            if place is None:
+                log.error("device left out", device=device.device, reason=f"not host:port/unit: {device.address!r}")
+                continue
+            host, port, unit = place
+            interval = device.expected_interval or profile.expected_interval or self.settings.modbus.default_interval
+            units.setdefault((host, port), []).append(ModbusUnit(device.device, unit, profile.reads, interval))
+        return tuple(ModbusEndpoint(host, port, tuple(found)) for (host, port), found in units.items())
+
+    def _profiles(self) -> Mapping[str, Profile]:
+        configuration = self.pipeline.processor.configuration
+        return configuration.profiles if configuration is not None else {}
+
+    def _mqtt_options(self, settings: MqttSettings) -> MqttOptions:
+        return MqttOptions(
+            id=settings.id,
+            url=settings.url or "",
+            client_id=_secret(settings.client_id_file) or _own_client_id(self.settings.data, settings.id),
+            username=settings.username,
+            password=_secret(settings.password_file),
+            ca_file=settings.ca_file,
+            certificate_file=settings.certificate_file,
+            key_file=settings.key_file,
+            version=5 if settings.version == "5" else 311,
+            share_group=settings.share_group,
+            receive_maximum=settings.receive_maximum,
+        )
+
+    def _make_receivers(self) -> dict[str, Receiver]:
+        receivers: dict[str, Receiver] = {"log": LogReceiver()}
+        for options in self.settings.receivers:
+            receivers[options.name] = WebhookReceiver(
+                options.url, secret=_secret(options.secret_file), allow_loopback=options.allow_loopback
+            )
+        return receivers
+
+    def _describe(self, asset_id: str) -> AssetTags:
+        asset = self.pipeline.processor.registry.asset(asset_id)
+        return AssetTags(asset.kind, asset.road, asset.town) if asset is not None else AssetTags("unknown")
+
+    def _on_transitions(self, transitions: Sequence[Transition]) -> None:
+        self.feed.publish(transitions)
+        self.view.count(transitions)
+        if self.dispatcher is not None:
+            self.dispatcher.wake()
+
+    # -- watching ourselves -------------------------------------------------------------------------------------------
+
+    async def _monitor(self, group: asyncio.TaskGroup) -> None:
+        """Once a second: clock, disk, links, letters; and the sign of life for systemd."""
+        guard = disk.DiskGuard(self.settings.disk.reserve)
+        started = self.clock.now()
+        while True:
+            self._watch_clock()
+            self._watch_disk(guard)
+            self._watch_links()
+            self._watch_faults(started)
+            self.view.sample()
+            await self._take_letters()
+            if self._rewire_wanted:
+                self._rewire_wanted = False
+                await self._rewire(group)
+            # The sign of life comes from what matters: everything journaled a moment ago has been decided.
+            async with asyncio.timeout(60):
+                await self.pipeline.settled()
+            watchdog.notify("WATCHDOG=1")
+            await asyncio.sleep(MONITOR_S)
+
+    def _watch_clock(self) -> None:
+        report = self.clock.check()
+        if report.reanchored:
+            log.warning("the wall clock was set: time goes on from there", offset_s=report.offset / 1e6)
+            self.intake.heartbeat()
+        elif report.changed and report.uncertain:
+            log.error("the wall clock stepped and is not believed", offset_s=round(report.offset / 1e6))
+        elif report.changed:
+            log.info("the wall clock agrees again")
+        self.pipeline.report(clock_step=report.uncertain)
+
+    def _watch_disk(self, guard: disk.DiskGuard) -> None:
+        try:
+            room = disk.room(self.settings.data)
+        except OSError as error:
+            raise StorageFailed(f"data folder: {error.strerror or error}") from error
+        was_full, full = guard.full, guard.judge(room)
+        if full and not was_full:
+            log.error("disk full: no telemetry is taken until there is room", free_mb=room.free >> 20)
+            self.intake.close("disk full")
+        elif was_full and not full:
+            log.info("room on the disk again: telemetry is taken", free_mb=room.free >> 20)
+            self.intake.reopen("disk full")
+        self.pipeline.report(disk_full=full, disk_used=float(round(room.used)))
+
+    def _watch_links(self) -> None:
+        """While a broker is away silence proves nothing; when it is back the engine is told since when."""
+        links = [source.stats() for source in self.mqtt]
+        lost = any(not link.connected for link in links)
+        now = self.clock.now()
+        if lost and self._broker_down_since is None:
+            self._broker_down_since = now
+        elif not lost and self._broker_down_since is not None:
+            since, self._broker_down_since = self._broker_down_since, None
+            self.intake.offer(FrameKind.BLIND, "mqtt", "", msgspec.json.encode(Blind(since)))
+        if links:
+            self.pipeline.report(broker_lost=lost)
+
+    def _watch_faults(self, started: Micros) -> None:
+        """Faults that are events (a failed disk, a quarantined frame) are over when they stay away."""
+        now = self.clock.now()
+        if now - started > CALM:
+            self.pipeline.report(journal_failed=False)
+        crashes = self.pipeline.processor.ledger.total.rejected.get("crashed", 0)
+        if crashes != self._crashes_seen[0]:
+            self._crashes_seen = (crashes, now)
+            self.pipeline.forget(crash_quarantine=True)
+        elif crashes and now - self._crashes_seen[1] > CALM:
+            self.pipeline.report(crash_quarantine=False)
+
+    # -- failures -----------------------------------------------------------------------------------------------------
+
+    def _failure_file(self) -> Path:
+        return self.settings.data / "failure.txt"
+
+    def ended_by(self, error: Exception) -> int:
+        """Say why this life ended; gives the exit code. Raises ConfigError when it was the operator's files."""
+        leaves = _leaves(error)
+        mistakes = [m for leaf in leaves if isinstance(leaf, ConfigError) for m in leaf.mistakes]
+        if mistakes:
+            raise ConfigError(mistakes) from error
+        failed = next((leaf for leaf in leaves if isinstance(leaf, StorageFailed)), None)
+        if failed is not None:
+            log.critical("our own disk failed: nothing more is acknowledged", reason=str(failed))
+            # Word for the next start; on a failed disk this may fail too, and then the log has to do.
+            with contextlib.suppress(OSError):
+                self._failure_file().write_text(str(failed), encoding="utf-8")
+            return 1
+        for leaf in leaves:
+            log.critical("ended by a fault", error=f"{type(leaf).__name__}: {leaf}", exc_info=leaf)
+        return 1
+
+
+def modbus_address(address: str) -> tuple[str, int, int] | None:
+    """``host:port/unit`` → its parts; None when it is not one."""
+    place, slash, unit = address.rpartition("/")
+    host, colon, port = place.rpartition(":")
+    if not slash or not colon or not host or not port.isdigit() or not unit.isdigit():
+        return None
+    return (host, int(port), int(unit)) if int(port) < 65536 and int(unit) < 256 else None
+
+
+def _read_asset_files(settings: Settings, configuration: Configuration) -> tuple[list[Asset], list[Device]]:
+    assets: list[Asset] = []
+    devices: list[Device] = []
+    mistakes: list[Mistake] = []
+    for file in settings.assets:
+        try:
+            more_assets, more_devices = load_assets(file, str(file), configuration.profiles)
+        except ConfigError as error:
+            mistakes += error.mistakes
+            continue
+        assets += more_assets
+        devices += more_devices
+    if mistakes:
+        raise ConfigError(mistakes)
+    return assets, devices
+
+
+def _secret(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Mistake(str(file), None, "", f"cannot be read: {error}")]) from error
+
+
+def _own_client_id(data: Path, source: str) -> str:
+    """A secret 128-bit client id, made once: whoever knows it can take our session and what waits in it."""
+    path = data / "secrets" / f"client-id-{source}"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"citywatch-{os.urandom(16).hex()}")
+    return path.read_text().strip()
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel and wait; a task that had failed before tells its group, not us."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event, reload: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT ask for an ordered stop, SIGHUP for a reload."""
+    loop = asyncio.get_running_loop()
+    handlers = {signal.SIGTERM: stop.set, signal.SIGINT: stop.set, signal.SIGHUP: reload}
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
+    try:
+        yield
+    finally:
+        for number in handlers:
+            loop.remove_signal_handler(number)

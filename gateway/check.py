@@ -1,0 +1,79 @@
+"""``citywatch check`` and ``test-rules``: is what is written in the files right, before it can wake anybody?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway.config.assets import load_assets
+from gateway.config.bundle import compile_bundle, read_bundle
+from gateway.config.settings import Settings, load_settings
+from gateway.errors import ConfigError, Mistake
+from gateway.sources.broker import loss_window
+
+
+@dataclass(slots=True)
+class CheckReport:
+    """What was loaded, what is wrong, and what is right but should be known (``notes``)."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    mistakes: list[Mistake] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.mistakes
+
+    def lines(self) -> list[str]:
+        counted = ", ".join(f"{n} {what}" for what, n in self.counts.items())
+        end = f"{len(self.mistakes)} mistakes" if self.mistakes else f"all good: {counted}"
+        return [*map(str, self.mistakes), *(f"note: {note}" for note in self.notes), end]
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "ok": self.ok,
+            "counts": self.counts,
+            "mistakes": [{"file": m.file, "line": m.line, "key": m.key, "message": m.message} for m in self.mistakes],
+            "notes": self.notes,
+        }
+
+
+def check_everything(config: Path | None) -> CheckReport:
+    """Load the settings (if named), every profile, rule and asset file; gather all mistakes."""
+    report = CheckReport()
+    settings = Settings()
+    if config is not None:
+        try:
+            settings = load_settings(config)
+        except ConfigError as error:
+            report.mistakes += error.mistakes
+            return report
+    try:
+        bundle = read_bundle(settings)
+        configuration = compile_bundle(bundle)
+    except ConfigError as error:
+        report.mistakes += error.mistakes
+        return report
+    report.counts = {"profiles": len(configuration.profiles), "rules": len(configuration.rules.rules)}
+    for file in settings.assets:
+        try:
+            assets, devices = load_assets(file, str(file), configuration.profiles)
+        except ConfigError as error:
+            report.mistakes += error.mistakes
+            continue
+        report.counts["assets"] = report.counts.get("assets", 0) + len(assets)
+        report.counts["devices"] = report.counts.get("devices", 0) + len(devices)
+    for broker in settings.mqtt:
+        report.notes += [f"mqtt {broker.id}: {text}" for text in loss_window(broker.url or "embedded")]
+        for name in ("password_file", "client_id_file", "ca_file", "certificate_file", "key_file"):
+            _must_exist(getattr(broker, name), f"mqtt {broker.id}", name, config, report)
+    for sink in settings.sinks:
+        _must_exist(sink.token_file, f"sinks {sink.name}", "token_file", config, report)
+    for receiver in settings.receivers:
+        _must_exist(receiver.secret_file, f"receivers {receiver.name}", "secret_file", config, report)
+    return report
+
+
+def _must_exist(file: Path | None, where: str, key: str, config: Path | None, report: CheckReport) -> None:
+    if file is not None and not file.is_file():
+        report.mistakes.append(Mistake(str(config), None, f"{where}.{key}", f"there is no file {file}"))

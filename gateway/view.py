@@ -1,0 +1,296 @@
+"""The running gateway as its console sees it: current values, ledger, health and metrics. Looks; changes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import prometheus_client as prometheus
+import psutil
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gateway import __version__, disk
+from gateway.console.port import Health, Part, PointView, RawRow, Records, StepRow
+from gateway.core.model import SECOND, Command, CommandDone, IsaState, Micros, Transition
+from gateway.core.vocabulary import unit_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.app import Gateway
+
+RATE_SAMPLES = 11  # one a second: rates are over the last ten seconds
+HISTORY_BEHIND = 600  # batches; the historian is a follower, but ten minutes of a quiet county is worth a word
+SINK_AWAY_S = 60.0
+
+
+class GatewayView:
+    """Implements ``console.port.ConsolePort`` on a ``Gateway``."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._started = gateway.clock.now()
+        self._samples: deque[tuple[float, int, int, int]] = deque(maxlen=RATE_SAMPLES)
+        self._transitions: dict[str, int] = {}
+        self._process = psutil.Process()
+        self._metrics = prometheus.CollectorRegistry()
+        self._metrics.register(_Figures(self))
+        self.newest: deque[Transition] = deque(maxlen=50)
+
+    # -- ConsolePort --------------------------------------------------------------------------------------------------
+
+    @property
+    def records(self) -> Records:
+        return self._gateway.store
+
+    def now(self) -> Micros:
+        return self._gateway.clock.now()
+
+    async def submit(self, command: Command) -> CommandDone:
+        return await self._gateway.pipeline.submit(command)
+
+    def points(self, asset_id: str) -> Sequence[PointView]:
+        processor = self._gateway.pipeline.processor
+        asset = processor.registry.asset(asset_id)
+        if processor.engine is None or asset is None:
+            return ()
+        return [
+            PointView(
+                point=name,
+                value=state.value,
+                unit=unit_of(asset.kind, name) or "",
+                quality=state.quality,
+                source_time=state.source_time,
+                received_at=state.received_at,
+                device=state.device,
+                reason=state.reason,
+                stale=state.stale,
+            )
+            for name, state in sorted(processor.engine.points(asset_id).items())
+        ]
+
+    def rule(self, rule_id: str) -> Mapping[str, object] | None:
+        configuration = self._gateway.pipeline.processor.configuration
+        return configuration.rules.describe(rule_id) if configuration is not None else None
+
+    async def readings(
+        self, asset: str, point: str, start: Micros, end: Micros, step: Micros | None, limit: int
+    ) -> Sequence[RawRow] | Sequence[StepRow]:
+        rows = await self._gateway.historian.readings(asset, point, start, end, step=step, limit=limit)
+        if step is None:
+            return [RawRow(r.time, r.value, r.quality, r.reason) for r in rows]
+        return [StepRow(r.time, r.count, r.min, r.mean, r.max, r.last) for r in rows]
+
+    def ledger(self, device: str | None) -> Mapping[str, object] | None:
+        ledger = self._gateway.pipeline.processor.ledger
+        if device is not None:
+            return ledger.balance(device) if device in ledger.accounts else None
+        return ledger.balance(None, self._gateway.pipeline.in_flight)
+
+    def ledger_devices(self, after: str, limit: int) -> Sequence[str]:
+        return sorted(name for name in self._gateway.pipeline.processor.ledger.accounts if name > after)[:limit]
+
+    def health(self) -> Health:
+        return Health(__version__, self._started, self.now(), self._parts(), self.rates())
+
+    def metrics(self) -> bytes:
+        return prometheus.generate_latest(self._metrics)
+
+    # -- what the gateway tells us ------------------------------------------------------------------------------------
+
+    def count(self, transitions: Sequence[Transition]) -> None:
+        """These were committed."""
+        for transition in transitions:
+            self._transitions[transition.cause] = self._transitions.get(transition.cause, 0) + 1
+        self.newest.extend(transitions)
+
+    def sample(self) -> None:
+        """Once a second, for the rates."""
+        total = self._gateway.pipeline.processor.ledger.total
+        self._samples.append((time.monotonic(), total.received, total.readings, sum(self._transitions.values())))
+
+    def rates(self) -> dict[str, float]:
+        """Frames, readings and transitions a second, over the last ten seconds."""
+        if len(self._samples) < 2:
+            return {"frames": 0.0, "readings": 0.0, "transitions": 0.0}
+        (then, *before), (now, *after) = self._samples[0], self._samples[-1]
+        names = ("frames", "readings", "transitions")
+        return {name: round((b - a) / (now - then), 1) for name, a, b in zip(names, before, after, strict=True)}
+
+    def standing(self) -> dict[str, dict[str, int]]:
+        """Alarms not NORM, by level and by state, from the engine."""
+        engine = self._gateway.pipeline.processor.engine
+        levels: dict[str, int] = {}
+        states: dict[str, int] = {}
+        for record in engine.alarms() if engine is not None else ():
+            state = record.isa_state
+            if state is IsaState.NORM:
+                continue
+            levels[record.level.name] = levels.get(record.level.name, 0) + 1
+            states[state.value] = states.get(state.value, 0) + 1
+        return {"level": levels, "state": states}
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    def _parts(self) -> list[Part]:
+        gateway = self._gateway
+        pipeline = gateway.pipeline
+        journal, historian = gateway.journal, gateway.historian
+        parts = [
+            Part(
+                "journal",
+                True,
+                "; ".join(journal.damage[-3:]),
+                {"position": journal.last_position, "bytes": journal.size_bytes, "waiting": gateway.intake.waiting},
+            ),
+            Part(
+                "intake",
+                not gateway.intake.full,
+                "full" if gateway.intake.full else "",
+                {"offered": gateway.intake.offered},
+            ),
+            Part(
+                "engine",
+                pipeline.processor.engine is not None,
+                "",
+                {"position": pipeline.processor.position, "snapshot_bytes": pipeline.snapshot_bytes},
+            ),
+            Part("store", True, "", {"position": gateway.store.position}),
+            Part(
+                "historian",
+                pipeline.history_lag < HISTORY_BEHIND,
+                f"{pipeline.history_lag} batches behind" if pipeline.history_lag else "",
+                {"position": historian.position, "behind": pipeline.history_lag},
+            ),
+            self._disk_part(),
+            Part(
+                "clock",
+                not gateway.clock.uncertain,
+                "the wall clock is not believed" if gateway.clock.uncertain else "",
+            ),
+            Part(
+                "configuration",
+                not gateway.reload_mistakes,
+                "; ".join(map(str, gateway.reload_mistakes[:3])),
+                {"hash": pipeline.processor.configuration.hash if pipeline.processor.configuration else None},
+            ),
+        ]
+        for source in gateway.mqtt:
+            link = source.stats()
+            parts.append(
+                Part(
+                    f"mqtt {link.id}",
+                    link.connected,
+                    link.reason or "",
+                    {"received": link.received, "acknowledged": link.acknowledged, "reconnects": link.reconnects},
+                )
+            )
+        if gateway.broker is not None:
+            stats = gateway.broker.stats()
+            parts.append(
+                Part(
+                    "broker",
+                    stats.running,
+                    "" if stats.running else "the embedded broker is not running",
+                    {
+                        "port": stats.port,
+                        "restarts": stats.restarts,
+                        "devices": stats.devices,
+                        "publishes_refused": stats.publishes_refused,
+                        "logins_refused": stats.logins_refused,
+                    },
+                )
+            )
+        if gateway.modbus is not None:
+            for endpoint in gateway.modbus.stats():
+                # A station that does not answer is its own alarm; the gateway does its job all the same.
+                parts.append(
+                    Part(
+                        f"modbus {endpoint.address}",
+                        True,
+                        endpoint.reason or "",
+                        {"connected": endpoint.connected, "cycles": endpoint.cycles, "overruns": endpoint.overruns},
+                    )
+                )
+        for forwarder in gateway.forwarders:
+            status = forwarder.status
+            # A sink that is away delays nobody: said, counted, and no reason to call the gateway ill.
+            parts.append(
+                Part(
+                    f"sink {status.name}",
+                    True,
+                    status.away_reason or "",
+                    {"cursor": status.cursor, "written": status.written, "refused": status.refused},
+                )
+            )
+        return parts
+
+    def _disk_part(self) -> Part:
+        try:
+            room = disk.room(self._gateway.settings.data)
+        except OSError as error:
+            return Part("disk", False, str(error))
+        full = "disk full" in self._gateway.intake.closed_for
+        text = "below the reserve: no telemetry is taken" if full else ""
+        return Part("disk", not full, text, {"free_bytes": room.free, "used_percent": round(room.used, 1)})
+
+
+class _Figures(Collector):
+    """Everything ``/metrics`` shows, read when it is asked for."""
+
+    def __init__(self, view: GatewayView) -> None:
+        self._view = view
+
+    def collect(self) -> Iterable[Metric]:
+        view, gateway = self._view, self._view._gateway
+        total = gateway.pipeline.processor.ledger.total
+        frames = CounterMetricFamily("citywatch_frames", "Telemetry frames by outcome.", labels=["outcome", "reason"])
+        frames.add_metric(["stored", ""], total.stored)
+        frames.add_metric(["duplicate", ""], total.duplicate)
+        for reason, count in sorted(total.rejected.items()):
+            frames.add_metric(["rejected", reason], count)
+        yield frames
+        readings = CounterMetricFamily("citywatch_readings", "Readings kept.", labels=["quality"])
+        readings.add_metric(["bad"], total.bad)
+        readings.add_metric(["good_or_uncertain"], total.readings - total.bad)
+        yield readings
+        yield CounterMetricFamily(
+            "citywatch_conflicts", "Readings with a known key and another value.", total.conflicts
+        )
+        yield GaugeMetricFamily(
+            "citywatch_in_flight_frames", "Received and not yet decided.", gateway.pipeline.in_flight
+        )
+        transitions = CounterMetricFamily("citywatch_transitions", "Alarm transitions by cause.", labels=["cause"])
+        for cause, count in sorted(view._transitions.items()):
+            transitions.add_metric([cause], count)
+        yield transitions
+        standing = view.standing()
+        for label, counts in standing.items():
+            gauge = GaugeMetricFamily(f"citywatch_alarms_by_{label}", f"Alarms not NORM, by {label}.", labels=[label])
+            for name, count in sorted(counts.items()):
+                gauge.add_metric([name], count)
+            yield gauge
+        positions = GaugeMetricFamily("citywatch_position", "Journal position each part has passed.", labels=["part"])
+        positions.add_metric(["journal"], gateway.journal.last_position)
+        positions.add_metric(["engine"], gateway.pipeline.processor.position)
+        positions.add_metric(["store"], gateway.store.position)
+        positions.add_metric(["historian"], gateway.historian.position)
+        yield positions
+        parts = GaugeMetricFamily("citywatch_part_ok", "1: the part does its job.", labels=["part"])
+        for part in view._parts():
+            parts.add_metric([part.name], int(part.ok))
+        yield parts
+        yield GaugeMetricFamily(
+            "citywatch_previous_shutdown_clean",
+            "0: the process before this one was killed.",
+            int(gateway.journal.previous_shutdown_clean),
+        )
+        yield CounterMetricFamily(
+            "citywatch_pauses", "Times the process was paused for seconds.", gateway.intake.pauses
+        )
+        yield GaugeMetricFamily("citywatch_resident_bytes", "Memory of the process.", view._process.memory_info().rss)
+        yield GaugeMetricFamily("citywatch_open_files", "Open files of the process.", view._process.num_fds())
+        yield GaugeMetricFamily("citywatch_uptime_seconds", "Since start.", (view.now() - view._started) / SECOND)

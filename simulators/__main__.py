@@ -1,48 +1,151 @@
 """python -m simulators city · assets · load · witness: the simulated world, as processes of its own.
 
 Every command prints JSON lines on stdout (one object a line, ``type`` says what it is) and people's words on stderr.
-Exit 0 done, 2 wrong usage. With ``--die-with-parent`` the process ends when the one that started it does.
+Exit 0 done, 1 nothing got through, 2 wrong usage. SIGTERM ends each in order.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import ctypes
+import json
+import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from simulators import city as cities
-from simulators import load
+from simulators import fleet, load, scenarios, witness
+from simulators.ledger import CityLedger
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m simulators", description=__doc__)
+    parser.add_argument("--die-with-parent", action="store_true", help="end when the process that started us does")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _city_arguments(commands.add_parser("city", help="a small living city over MQTT and Modbus TCP"))
     _assets_arguments(commands.add_parser("assets", help="write the asset file of the simulated city"))
     loads = commands.add_parser("load", help="a load generator that accounts for every message")
     load.add_arguments(loads)
     loads.set_defaults(run=load.run)
+    witnesses = commands.add_parser("witness", help="a webhook receiver that writes everything down")
+    witness.add_arguments(witnesses)
+    witnesses.set_defaults(run=witness.run)
     options = parser.parse_args(arguments)
-    run = options.run
-    code: int = run(options)
+    if options.die_with_parent:
+        _die_with_parent()
+    try:
+        code: int = options.run(options)
+    except (OSError, ValueError) as error:
+        print(f"{options.command}: {error}", file=sys.stderr)
+        return 2
     return code
+
+
+def seconds(text: str) -> float:
+    """``90``, ``90s``, ``5m``, ``1h30m`` → seconds. Raises ValueError."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or not text.strip():
+        raise ValueError(f"not a duration: {text!r} (write 90s, 5m or 1h30m)")
+    return sum(float(part or 0) * factor for part, factor in zip(match.groups(), (3600, 60, 1), strict=True))
 
 
 def _assets_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--devices", type=int, default=300, help="how many lamps (default 300)")
-    parser.add_argument("--modbus-base-port", type=int, default=15020,
-                        help="port of the first Modbus device; 0 = ports that are free just now")  # fmt: skip
+    parser.add_argument("--modbus-base-port", type=int, default=0,
+                        help="port of the first Modbus device (default 0: ports that are free just now)")  # fmt: skip
+    parser.add_argument("--modbus-ports-file", type=Path, help="JSON written by `city`: device → port")
     parser.add_argument("--out", type=Path, required=True)
     parser.set_defaults(run=_assets)
 
 
 def _assets(options: argparse.Namespace) -> int:
     city = cities.build_city(options.seed, options.devices)
-    ports = cities.ports_from(options.modbus_base_port) if options.modbus_base_port else cities.free_ports()
+    if options.modbus_ports_file is not None:
+        ports = json.loads(options.modbus_ports_file.read_text(encoding="utf-8"))
+    elif options.modbus_base_port:
+        ports = cities.ports_from(options.modbus_base_port)
+    else:
+        ports = cities.free_ports()
     cities.write_assets(cities.asset_document(city, ports), options.out)
     return 0
+
+
+def _city_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--mqtt-url", help="mqtt://host:port; without it only the Modbus devices run")
+    parser.add_argument("--credentials", type=Path, help="JSON: fleet {username, password}, devices {id: password}")
+    parser.add_argument("--own-credentials", type=int, default=0, metavar="N", help="N lamps log in as themselves")
+    parser.add_argument("--connections", type=int, default=4, help="connections that the other devices share")
+    parser.add_argument("--assets", type=Path, metavar="FILE", help="take the Modbus ports from this asset file")
+    parser.add_argument("--modbus-base-port", type=int, default=0, metavar="PORT")
+    parser.add_argument("--modbus-ports-file", type=Path, metavar="FILE", help="write which port each device got")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--devices", type=int, default=300, help="how many lamps (default 300)")
+    parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds a second")
+    parser.add_argument("--for", dest="duration", type=seconds, metavar="5m", help="end after so long")
+    parser.add_argument("--start-ms", type=int, help="clock of the devices at the beginning (default: now)")
+    parser.add_argument("--scenario", choices=sorted(scenarios.SCENARIOS), default="evening")
+    parser.add_argument("--no-stranger", action="store_true", help="no message from a device nobody knows")
+    parser.add_argument("--ledger", type=Path, metavar="FILE", help="SQLite: every message, sent and acknowledged when")
+    parser.add_argument("--status-file", type=Path, metavar="FILE", help="JSON lines there instead of on stdout")
+    parser.set_defaults(run=_city)
+
+
+def _city(options: argparse.Namespace) -> int:
+    ports: dict[str, int] = {}
+    if options.assets is not None:
+        ports = cities.read_modbus_ports(options.assets)
+    elif options.modbus_base_port:
+        ports = cities.ports_from(options.modbus_base_port)
+    credentials = json.loads(options.credentials.read_text(encoding="utf-8")) if options.credentials else {}
+    city_options = fleet.CityOptions(
+        city=cities.build_city(options.seed, options.devices),
+        mqtt_url=options.mqtt_url,
+        credentials=credentials,
+        own_credentials=options.own_credentials,
+        connections=options.connections,
+        modbus_ports=ports,
+        modbus_ports_file=options.modbus_ports_file,
+        seed=options.seed,
+        speed=options.speed,
+        duration_s=options.duration,
+        scenario=options.scenario,
+        stranger=not options.no_stranger,
+        start_ms=options.start_ms,
+    )
+    ledger = CityLedger(options.ledger) if options.ledger else None
+    out = options.status_file.open("w", encoding="utf-8") if options.status_file else sys.stdout
+
+    def say(what: dict[str, Any]) -> None:
+        print(json.dumps(what, ensure_ascii=False), file=out, flush=True)
+
+    async def until_told() -> dict[str, Any]:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        return await fleet.run_city(city_options, ledger, say, stop)
+
+    try:
+        asyncio.run(until_told())
+    finally:
+        if ledger is not None:
+            ledger.close()
+        if out is not sys.stdout:
+            out.close()
+    return 0
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel for a SIGTERM when our parent dies, whatever kills it (Linux; elsewhere nothing)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 = PR_SET_PDEATHSIG
 
 
 if __name__ == "__main__":

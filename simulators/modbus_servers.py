@@ -1,0 +1,175 @@
+"""The Modbus TCP side of the city: four pump stations' controllers, a cabinet meter and a load cell, a port each.
+
+Register maps: ``device_profiles/generic/pump-station-3p.yaml`` (its comment is the map), Eastron SDM630 (input
+registers, float32, high word first) and the four-wire load-cell transmitter (holding registers, int32, high word
+first). Every request is answered with what the world is at that moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable, Mapping
+from types import TracebackType
+
+from pymodbus.constants import ExcCodes
+from pymodbus.server import ModbusTcpServer
+from pymodbus.simulator import DataType, SimData, SimDevice
+
+from simulators.city import MODBUS_UNIT, City
+from simulators.physics import Bridge, Station, World
+
+STATION_WORDS = 39
+METER_WORDS = 0x160
+LOAD_CELL_WORDS = 86
+
+_METER_POINTS = {
+    "voltage_a": 0x00, "voltage_b": 0x02, "voltage_c": 0x04, "current_a": 0x06, "current_b": 0x08, "current_c": 0x0A,
+    "power_a": 0x0C, "power_b": 0x0E, "power_c": 0x10, "pf_a": 0x1E, "pf_b": 0x20, "pf_c": 0x22, "power": 0x34,
+    "pf": 0x3E, "frequency": 0x46, "import": 0x48, "total": 0x156,
+}  # fmt: skip
+
+
+def station_words(station: Station) -> list[int]:
+    """Holding registers 0–38 of a pump station's controller. All zero just after a restart."""
+    words = [0] * STATION_WORDS
+    if station.just_restarted:
+        return words
+    float_wet = station.level_m >= station.asset.number("L6")
+    words[0] = int(station.mains) | 0b10 | float_wet << 2
+    words[1] = station.life
+    words[2] = min(65534, round(station.level_m * 1000)) if station.level_sensor_ok else 65535
+    words[3] = round(station.outfall_m * 1000) & 0xFFFF
+    words[4:6] = _float32(station.flow_m3_h)
+    words[6] = round(10 * (62.0 if station.flow_m3_h else 4.0))
+    words[7] = 1
+    for number, pump in enumerate(station.pumps):
+        current = station.current_a if pump.running else 0.0
+        # Three phases at 400 V, power factor 0.86.
+        power_kw = current * 400 * 3**0.5 * 0.86 / 1000
+        words[10 + 10 * number : 19 + 10 * number] = [
+            int(pump.running) | pump.fault << 1 | pump.auto << 2,
+            round(current * 10),
+            5000 if pump.running else 0,
+            round(power_kw * 10),
+            pump.code,
+            *_uint32(int(pump.hours)),
+            *_uint32(pump.starts),
+        ]
+    return words
+
+
+def meter_words(world: World) -> list[int]:
+    """Input registers of the cabinet's energy meter: all feeders of the city hang on it."""
+    watts = sum(feeder.load_w for feeder in world.feeders.values() if feeder.lit)
+    voltage = 230.2
+    values = {f"voltage_{phase}": voltage for phase in "abc"}
+    values |= {f"power_{phase}": watts / 3 for phase in "abc"}
+    values |= {f"current_{phase}": watts / 3 / voltage / 0.96 for phase in "abc"}
+    values |= {f"pf_{phase}": 0.96 for phase in "abc"}
+    energy = 52_000.0 + sum(feeder.energy_kwh for feeder in world.feeders.values())
+    values |= {"power": watts, "pf": 0.96, "frequency": 50.0, "import": energy, "total": energy}
+    words = [0] * METER_WORDS
+    for point, address in _METER_POINTS.items():
+        words[address : address + 2] = _float32(values[point])
+    return words
+
+
+def load_cell_words(bridge: Bridge) -> list[int]:
+    """Holding registers of the weighing pad: hundredths of a tonne; status (8) says two decimals, and zero."""
+    weight = round(bridge.on_pad_t * 100)
+    words = [0] * LOAD_CELL_WORDS
+    words[8] = 2 | (weight == 0) << 7
+    words[30:32] = words[80:82] = words[82:84] = _uint32(weight)
+    words[44:46] = _uint32(8_000 + 37 * weight)
+    return words
+
+
+def _float32(value: float) -> list[int]:
+    """Two words, high word first (ABCD)."""
+    return list(struct.unpack(">HH", struct.pack(">f", value)))
+
+
+def _uint32(value: int) -> list[int]:
+    return list(divmod(value, 65536))
+
+
+class ModbusServers:
+    """All Modbus devices of the city, listening while the context is open.
+
+    async with ModbusServers(city, world) as servers:
+        servers.ports["plc-01"]
+    """
+
+    def __init__(
+        self, city: City, world: World, ports: Mapping[str, int] | None = None, host: str = "127.0.0.1"
+    ) -> None:
+        """``ports``: device → port wanted; without it each gets one that is free."""
+        self._host = host
+        self._wanted = ports or {}
+        self._words = self._sources(city, world)
+        self._servers: dict[str, ModbusTcpServer] = {}
+        self.requests = 0
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Which port each device listens on."""
+        found = {}
+        for device, server in self._servers.items():
+            assert isinstance(server.transport, asyncio.Server)
+            found[device] = int(server.transport.sockets[0].getsockname()[1])
+        return found
+
+    async def __aenter__(self) -> ModbusServers:
+        """Raises OSError when a port cannot be had."""
+        try:
+            for device, (function_code, words) in self._words.items():
+                simulated = self._device(function_code, words)
+                server = ModbusTcpServer(simulated, address=(self._host, self._wanted.get(device, 0)))
+                try:
+                    await server.serve_forever(background=True)
+                except RuntimeError as error:
+                    raise OSError(f"{device} cannot listen on {self._host}:{self._wanted.get(device, 0)}") from error
+                self._servers[device] = server
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for server in self._servers.values():
+            await server.shutdown()  # type: ignore[no-untyped-call]
+        self._servers.clear()
+
+    def _sources(self, city: City, world: World) -> dict[str, tuple[int, Callable[[], list[int]]]]:
+        """Device → (function code it answers, its registers now)."""
+        sources: dict[str, tuple[int, Callable[[], list[int]]]] = {}
+        for device in city.devices:
+            if device.profile == "generic/pump-station-3p":
+                station = world.stations[device.asset]
+                sources[device.device] = 3, lambda station=station: station_words(station)  # type: ignore[misc]
+            elif device.profile == "eastron/sdm630":
+                sources[device.device] = 4, lambda: meter_words(world)
+            elif device.profile == "generic/load-cell":
+                bridge = world.bridges[device.asset]
+                sources[device.device] = 3, lambda bridge=bridge: load_cell_words(bridge)  # type: ignore[misc]
+        return sources
+
+    def _device(self, function_code: int, words: Callable[[], list[int]]) -> SimDevice:
+        async def refresh(
+            code: int, start: int, address: int, count: int, registers: list[int], written: object
+        ) -> ExcCodes | None:
+            self.requests += 1
+            if code != function_code:
+                return ExcCodes.ILLEGAL_FUNCTION
+            now = words()
+            registers[: len(now)] = now
+            return None
+
+        used = [SimData(0, count=len(words()), datatype=DataType.REGISTERS, readonly=True)]
+        unused = [SimData(0, datatype=DataType.REGISTERS, readonly=True)]
+        bits = [SimData(0, values=[False] * 16, datatype=DataType.BITS, readonly=True)]
+        blocks = (bits, bits, used, unused) if function_code == 3 else (bits, bits, unused, used)
+        return SimDevice(MODBUS_UNIT, simdata=blocks, action=refresh)

@@ -1,0 +1,769 @@
+"""Frames → readings: the one place where a device's words become values with units, quality and reasons.
+
+    topic ─▶ device, asset, profile ─▶ payload ─▶ samples of raw values ─▶ points ─▶ readings
+
+Nothing here raises for what a device sends. Each frame ends as readings (good, uncertain or bad, the latter two with
+the reason; a bad one never carries a value) or as one Rejection with a code of docs/profiles.md.
+
+There are two ways through the points. ``evaluate`` is the whole of it, for every payload. JSON of plain numbers and
+booleans, which is nearly everything that ever arrives, takes ``_quick``: the same result at a quarter of the cost;
+whatever is unusual in the least makes it give up and leaves the frame to ``evaluate``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from gateway.core.formula import INT64_LOW, UINT64_HIGH, Formula, Uncomputable
+from gateway.core.model import (
+    Asset,
+    Decoded,
+    Device,
+    Frame,
+    FrameKind,
+    Micros,
+    ModbusCycle,
+    Quality,
+    Reading,
+    Rejection,
+    Value,
+)
+from gateway.core.payload import (
+    AHEAD,
+    EARLIEST,
+    MAX_EXTRA,
+    MAX_NAME,
+    MAX_PAYLOAD,
+    MAX_SEQUENCE,
+    MAX_TEXT,
+    Refused,
+    Sample,
+    at_path,
+    binary_samples,
+    check_json,
+    describe,
+    json_samples,
+    parse_json,
+    read_time,
+    unwrap_uplink,
+)
+from gateway.core.profile import Check, JsonPayload, Point, Profile, Transport, ValueType
+from gateway.core.registers import Fault, all_zero, raw_values, sentinel_reason
+from gateway.core.registry import Registry
+
+TOPIC_ROOT = "citywatch/v1/"
+MAX_TOPICS = 200_000  # plans kept, about 300 bytes each: twice the devices of the largest city we plan for
+
+GOOD, UNCERTAIN, BAD = Quality.GOOD, Quality.UNCERTAIN, Quality.BAD
+_NO_ATTRIBUTES: Mapping[str, float] = {}
+_decode_cycle = msgspec.msgpack.Decoder(ModbusCycle).decode
+
+Outcome: TypeAlias = tuple[Point, Value, Quality, str | None]
+
+
+class Decoder:
+    """Decodes MQTT and MODBUS frames of registered devices. Reads the registry at every frame: a device replaced or an
+    attribute changed counts from the next frame on."""
+
+    def __init__(self, registry: Registry, profiles: Mapping[str, Profile]) -> None:
+        self._registry = registry
+        self._profiles = profiles
+        self._plans: dict[str, _ProfilePlan] = {}
+        self._topics: dict[str, _Mounted] = {}
+        self._modbus: dict[str, _Mounted] = {}
+
+    def decode(self, frame: Frame) -> Decoded:
+        """What ``frame`` says. Never raises for any content of a frame of kind MQTT or MODBUS."""
+        if frame.kind is FrameKind.MQTT:
+            mounted = self._topics.get(frame.address)
+            if mounted is None or not mounted.stands(self._registry):
+                found = self._mount_topic(frame.address)
+                if isinstance(found, Rejection):
+                    return Decoded(None, [], found)
+                mounted = found
+            if not frame.retained and mounted.plan.quick and not mounted.status:
+                payload = frame.payload
+                if len(payload) <= MAX_PAYLOAD:
+                    done = _quick(mounted, payload, frame.received_at)
+                    if done is not None:
+                        return done
+            try:
+                return self._message(mounted, frame)
+            except Refused as refused:
+                return self._refuse(mounted.device.device, refused.code, str(refused))
+        if frame.kind is FrameKind.MODBUS:
+            return self._cycle(frame)
+        raise ValueError(f"a {frame.kind} frame has no readings")
+
+    # -- who speaks ---------------------------------------------------------------------------------------------------
+
+    def _mount_topic(self, topic: str) -> _Mounted | Rejection:
+        parts = topic.split("/")
+        if len(parts) != 5 or not topic.startswith(TOPIC_ROOT) or parts[4] not in ("telemetry", "status"):
+            return Rejection(
+                "unknown_topic", "the topic is not citywatch/v1/{kind}/{device}/telemetry or …/status"
+            )
+        kind, name, leaf = parts[2:]
+        device = self._registry.device_by_address(name)
+        if device is None:
+            return Rejection("unknown_device", f"no device {name[:MAX_NAME]!r} is registered", name[:MAX_NAME])
+        mounted = self._mount(device, name, leaf == "status")
+        if isinstance(mounted, Rejection):
+            return mounted
+        if mounted.asset.kind != kind:
+            return Rejection(
+                "wrong_kind",
+                f"{name!r} is on a {mounted.asset.kind}, the topic says {kind[:MAX_NAME]!r}",
+                device.device,
+            )
+        if mounted.plan.profile.transport is Transport.MODBUS:
+            return Rejection("unknown_topic", f"{name!r} is read over Modbus and has no topic", device.device)
+        if len(self._topics) >= MAX_TOPICS:
+            self._topics.clear()
+        self._topics[topic] = mounted
+        return mounted
+
+    def _mount(self, device: Device, address: str, status: bool = False) -> _Mounted | Rejection:
+        asset = self._registry.asset(device.asset)
+        if asset is None:
+            return Rejection("unknown_device", f"the asset {device.asset!r} is not registered", device.device)
+        plan = self._plans.get(device.profile)
+        if plan is None:
+            profile = self._profiles.get(device.profile)
+            if profile is None:
+                return Rejection("unknown_profile", f"there is no profile {device.profile!r}", device.device)
+            plan = self._plans[device.profile] = _ProfilePlan(profile)
+        return _Mounted(device, address, asset, plan, status)
+
+    @staticmethod
+    def _refuse(device: str, code: str, reason: str) -> Decoded:
+        return Decoded(device, [], Rejection(code, reason, device))
+
+    # -- MQTT ---------------------------------------------------------------------------------------------------------
+
+    def _message(self, mounted: _Mounted, frame: Frame) -> Decoded:
+        """The thorough way. Raises Refused."""
+        device, plan = mounted.device.device, mounted.plan
+        if mounted.status:
+            return _status(mounted, frame)
+        if frame.retained:
+            raise Refused("retained", "telemetry kept by the broker: its age is unknown")
+        payload = frame.payload
+        if len(payload) > MAX_PAYLOAD:
+            raise Refused("too_large", f"more than {MAX_PAYLOAD // 1024} kB")
+        if not payload:
+            raise Refused("empty", "the payload is empty")
+        profile = plan.profile
+        if isinstance(profile.payload, JsonPayload):
+            document = parse_json(payload)
+            check_json(payload, document)
+            samples = json_samples(document, profile.payload, mounted.address)
+            zone = profile.payload.zone_offset_s
+        else:
+            samples = _uplink_samples(mounted, payload)
+            zone = 0
+        readings: list[Reading] = []
+        extra: list[str] = []
+        for sample in samples:
+            extra.extend(sample.extra)
+            time, has_time, doubt = read_time(sample.time, frame.received_at, zone)
+            if isinstance(profile.payload, JsonPayload):
+                outcomes = evaluate_json(plan, sample.values, mounted.attributes)
+                known = plan.keys
+                extra.extend(key[:MAX_NAME] for key in sample.values if key not in known)
+            else:
+                outcomes = evaluate(profile, sample.values, mounted.attributes)
+            _append(readings, outcomes, mounted, time, frame.received_at, sample, has_time, doubt)
+        extra_points = tuple(dict.fromkeys(extra))[:MAX_EXTRA]
+        if not readings and isinstance(profile.payload, JsonPayload):
+            if extra_points:
+                names = ", ".join(repr(name) for name in extra_points[:5])
+                raise Refused("unknown_points", f"the profile {profile.id} knows none of {names}")
+            raise Refused("empty", "no points in it")
+        if not readings and not extra_points:
+            raise Refused("unknown_points", f"nothing in it is a point of the profile {profile.id}")
+        return Decoded(device, readings, None, extra_points)
+
+    # -- Modbus -------------------------------------------------------------------------------------------------------
+
+    def _cycle(self, frame: Frame) -> Decoded:
+        mounted = self._modbus.get(frame.address)
+        if mounted is None or not mounted.stands(self._registry):
+            device = self._registry.device(frame.address) or self._registry.device_by_address(frame.address)
+            if device is None:
+                name = frame.address[:MAX_NAME]
+                return Decoded(None, [], Rejection("unknown_device", f"no device {name!r} is registered", name))
+            found = self._mount(device, device.address or device.device)
+            if isinstance(found, Rejection):
+                return Decoded(device.device, [], found)
+            mounted = self._modbus[frame.address] = found
+        name = mounted.device.device
+        try:
+            cycle = _decode_cycle(frame.payload)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            return self._refuse(name, "bad_payload", f"not a Modbus cycle: {str(error)[:160]}")
+        profile = mounted.plan.profile
+        if not profile.registers:
+            return self._refuse(name, "unknown_points", f"the profile {profile.id} has no registers")
+        outcomes = evaluate_cycle(profile, cycle, mounted.attributes)
+        if not outcomes:
+            return self._refuse(name, "empty", "the cycle read nothing the profile knows")
+        readings: list[Reading] = []
+        received = frame.received_at
+        _append(readings, outcomes, mounted, received, received, Sample({}), False, None)
+        return Decoded(name, readings)
+
+
+class _ProfilePlan:
+    """What the decoder works out once per profile."""
+
+    __slots__ = ("derived", "keys", "numbers", "paths", "profile", "quick", "time", "truths", "values")
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self.keys: frozenset[str] = frozenset(_key(point.source) for point in profile.points)
+        self.paths: dict[str, tuple[str | int, ...]] = {
+            point.source: json_path(point.source) for point in profile.points if not _is_key(point.source)
+        }
+        shape = profile.payload
+        self.time, self.values = (shape.time, shape.values) if isinstance(shape, JsonPayload) else ("", "")
+        # Points whose value is the JSON value itself, if it lies between the limits.
+        self.numbers: dict[str, tuple[str, float, float]] = {}
+        self.truths: dict[str, str] = {}
+        self.derived: tuple[Point, ...] = tuple(point for point in profile.points if point.formulas)
+        for point in profile.points:
+            plain = not (point.sentinels or point.states or point.checks or point.uses_itself or point.invert)
+            if not plain or not point.scale.is_identity:
+                continue
+            if point.type is ValueType.NUMBER:
+                low, high = max(point.low, float(INT64_LOW)), min(point.high, 2.0**63 - 1024)
+                self.numbers[point.source] = (point.name, low, high)
+            elif point.type is ValueType.BOOL:
+                self.truths[point.source] = point.name
+        self.quick = (
+            isinstance(shape, JsonPayload)
+            and shape == JsonPayload()
+            and not profile.checks
+            and not self.paths
+            and not any(point.checks for point in self.derived)
+        )
+
+
+class _Mounted:
+    """One device on its asset with its profile: all a frame of one topic needs."""
+
+    __slots__ = ("address", "asset", "attributes", "device", "plan", "status")
+
+    def __init__(self, device: Device, address: str, asset: Asset, plan: _ProfilePlan, status: bool) -> None:
+        self.device = device
+        self.address = address
+        self.asset = asset
+        self.plan = plan
+        self.status = status
+        self.attributes = attributes_of(plan.profile, asset, device)
+
+    def stands(self, registry: Registry) -> bool:
+        """Device and asset are still the same objects: nothing about them has changed."""
+        return (
+            registry.device_by_address(self.address) is self.device
+            and registry.asset(self.device.asset) is self.asset
+        )
+
+
+def attributes_of(profile: Profile, asset: Asset, device: Device) -> Mapping[str, float]:
+    """The numbers the profile's formulas may use: the device's own before the asset's before the default."""
+    if not profile.attributes:
+        return _NO_ATTRIBUTES
+    found: dict[str, float] = {}
+    for name, attribute in profile.attributes.items():
+        value = device.attributes.get(name, asset.attributes.get(name, attribute.default))
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            found[name] = value
+    return found
+
+
+# -- the quick way ----------------------------------------------------------------------------------------------------
+
+
+def _quick(mounted: _Mounted, payload: bytes, received_at: Micros) -> Decoded | None:
+    """Decode the usual telemetry document, or None when there is anything in it that needs a closer look.
+
+    Usual: one object, ``{"ts", "seq", "values"}`` or flat; every known point a number within its limits or a boolean;
+    as many colons as keys (so no key twice, no object inside).
+    """
+    try:
+        document = _parse(payload)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    if type(document) is not dict:
+        return None
+    values = document.get("values")
+    written = document.get("ts")
+    sequence = document.get("seq")
+    if values is None:
+        if payload.count(b":") != len(document) or not _RESERVED_RARE.isdisjoint(document):
+            return None
+        values = document
+        values.pop("ts", None)
+        values.pop("seq", None)
+    else:
+        if type(values) is not dict or payload.count(b":") != len(document) + len(values):
+            return None
+        if len(document) != 1 + (written is not None) + (sequence is not None):
+            return None
+    if sequence is not None and (type(sequence) is not int or not 0 <= sequence <= MAX_SEQUENCE):
+        return None
+    if type(written) is int:
+        time = written * 1000 if written > 100_000_000_000 else written * 1_000_000
+        if not EARLIEST <= time <= received_at + AHEAD:
+            return None
+        has_time = True
+    elif written is None:
+        time, has_time = received_at, False
+    else:
+        return None
+    device, asset, plan = mounted.device.device, mounted.asset.asset, mounted.plan
+    numbers, truths = plan.numbers, plan.truths
+    readings: list[Reading] = []
+    add = readings.append
+    extra: list[str] = []
+    for key, value in values.items():
+        kind = type(value)
+        number = numbers.get(key)
+        if number is not None:
+            if (kind is float or kind is int) and number[1] <= value <= number[2]:
+                add(
+                    Reading(
+                        asset, number[0], value, GOOD, time, received_at, device, None, False, sequence, has_time
+                    )
+                )
+                continue
+            return None
+        name = truths.get(key)
+        if name is not None:
+            if kind is not bool:
+                return None
+            add(Reading(asset, name, value, GOOD, time, received_at, device, None, False, sequence, has_time))
+            continue
+        if key in plan.keys or kind is list or kind is dict or len(extra) >= MAX_EXTRA:
+            return None
+        extra.append(key[:MAX_NAME])
+    if not readings:
+        return None
+    if plan.derived:
+        _derive(plan, readings, mounted.attributes)
+    if extra:
+        return Decoded(device, readings, None, tuple(dict.fromkeys(extra)))
+    return Decoded(device, readings)
+
+
+_parse = msgspec.json.Decoder().decode
+_RESERVED_RARE = frozenset(("historical", "device", "device_id", "values"))
+
+
+def _derive(plan: _ProfilePlan, readings: list[Reading], attributes: Mapping[str, float]) -> None:
+    """Add the points that formulas give and the device did not, when everything it said was good."""
+    scope: dict[str, Any] = dict(attributes)
+    for reading in readings:
+        scope[reading.point] = reading.value
+    first = readings[0]
+    for point in plan.derived:
+        if point.name in scope:
+            continue
+        outcome = _by_formula(plan.profile, point, scope, {}, {})
+        if outcome is None:
+            continue
+        value, quality, reason = outcome
+        value, quality, reason = _in_range(point, value, quality, reason)
+        if quality is GOOD:
+            scope[point.name] = value
+        readings.append(
+            Reading(
+                first.asset, point.name, value, quality, first.source_time, first.received_at, first.device, reason,
+                False, first.sequence, first.has_source_time,
+            )
+        )  # fmt: skip
+
+
+# -- the thorough way -------------------------------------------------------------------------------------------------
+
+
+def evaluate_json(plan: _ProfilePlan, values: Mapping[str, Any], attributes: Mapping[str, float]) -> list[Outcome]:
+    """The outcomes of one JSON sample."""
+    raws: dict[str, Any] = {}
+    for point in plan.profile.points:
+        path = plan.paths.get(point.source)
+        if path is not None:
+            raw = at_path(values, path)
+            if raw is not None:
+                raws[point.source] = raw
+        elif point.source in values:
+            raws[point.source] = values[point.source]
+    return _evaluate(plan.profile, raws, dict(attributes), _from_json)
+
+
+def evaluate(profile: Profile, raws: Mapping[str, Any], attributes: Mapping[str, float]) -> list[Outcome]:
+    """The outcomes of one sample of raw values out of a binary payload or registers, in the order of the points.
+
+    A point whose raw value is not in ``raws`` (this frame does not speak of it) gives nothing.
+    """
+    scope: dict[str, Any] = dict(attributes)
+    for name, raw in raws.items():
+        if not isinstance(raw, Fault):
+            scope[name] = raw
+    return _evaluate(profile, raws, scope, _from_raw)
+
+
+def evaluate_cycle(profile: Profile, cycle: ModbusCycle, attributes: Mapping[str, float]) -> list[Outcome]:
+    """The outcomes of one polling cycle."""
+    raws: Mapping[str, Any] = raw_values(profile.registers, cycle)
+    if profile.all_zero_is_restart and all_zero(cycle):
+        fault = Fault("all registers are zero: the device has restarted")
+        raws = {name: raw if isinstance(raw, Fault) else fault for name, raw in raws.items()}
+    return evaluate(profile, raws, attributes)
+
+
+def _evaluate(
+    profile: Profile,
+    raws: Mapping[str, Any],
+    scope: dict[str, Any],
+    convert: Callable[[Point, Any], tuple[Any, Quality, str | None]],
+) -> list[Outcome]:
+    """``scope``: what formulas see; grows by every point. ``faults`` and ``doubts``: why a name cannot be used, or not
+    quite be trusted."""
+    faults = {name: raw.reason for name, raw in raws.items() if isinstance(raw, Fault)}
+    doubts: dict[str, str] = {}
+    outcomes: list[tuple[Point, Any, Quality, str | None]] = []
+    for point in profile.points:
+        name = point.name
+        given = raws.get(point.source, _NOTHING)
+        result: tuple[Any, Quality, str | None] | None = None
+        if given is not _NOTHING:
+            result = convert(point, given)
+            _note(name, result, scope, faults, doubts)
+        if point.formulas and (result is None or (point.uses_itself and result[1] is not BAD)):
+            result = _by_formula(profile, point, scope, faults, doubts)
+        if result is None:
+            continue
+        value, quality, reason = _in_range(point, *result)
+        for check in point.checks:
+            value, quality, reason = _checked(check, value, quality, reason, scope, faults)
+        _note(name, (value, quality, reason), scope, faults, doubts)
+        outcomes.append((point, value, quality, reason))
+    for check in profile.checks:
+        outcomes = [
+            (point, *_checked(check, value, quality, reason, scope, faults))
+            if check.points is None or point.name in check.points
+            else (point, value, quality, reason)
+            for point, value, quality, reason in outcomes
+        ]
+    return [(point, _kept(value), quality, reason) for point, value, quality, reason in outcomes]
+
+
+class _Nothing:
+    """The device did not speak of it; None is something a device may say."""
+
+
+_NOTHING = _Nothing()
+
+
+def _note(
+    name: str,
+    result: tuple[Any, Quality, str | None],
+    scope: dict[str, Any],
+    faults: dict[str, str],
+    doubts: dict[str, str],
+) -> None:
+    """Remember a point's value, or why it has none, for the formulas behind it."""
+    value, quality, reason = result
+    scope.pop(name, None)
+    faults.pop(name, None)
+    doubts.pop(name, None)
+    if quality is BAD:
+        faults[name] = reason or "bad"
+        return
+    scope[name] = value
+    if quality is UNCERTAIN:
+        doubts[name] = reason or "uncertain"
+
+
+def _by_formula(
+    profile: Profile, point: Point, scope: Mapping[str, Any], faults: Mapping[str, str], doubts: Mapping[str, str]
+) -> tuple[Any, Quality, str | None] | None:
+    """The value by the first formula whose inputs are there. None: this frame says nothing about the point."""
+    unset: str | None = None
+    for formula in point.formulas:
+        missing = [name for name in formula.names if name not in scope and name not in faults]
+        if missing:
+            if unset is None and all(name in profile.attributes for name in missing):
+                unset = missing[0]
+            continue
+        fault = next((name for name in formula.names if name in faults), None)
+        if fault is not None:
+            return None, BAD, faults[fault] if fault == point.name else f"{fault}: {faults[fault]}"
+        try:
+            value: Any = formula.value(scope)
+        except Uncomputable as error:
+            return None, BAD, str(error)
+        if type(value) is float:
+            value = float(f"{value:.12g}")  # 1.5 - 1.2 is 0.3 for people
+        if point.states is not None or not _fits(point.type, value):
+            return None, BAD, f"the formula gave {describe(value)}"
+        doubt = next((name for name in formula.names if name in doubts), None)
+        if doubt is not None:
+            return value, UNCERTAIN, doubts[doubt] if doubt == point.name else f"{doubt}: {doubts[doubt]}"
+        return value, GOOD, None
+    if unset is not None and not point.optional:
+        return None, BAD, f"the attribute {unset!r} of the asset is not set"
+    return None
+
+
+def _fits(kind: ValueType, value: Any) -> bool:
+    match kind:
+        case ValueType.NUMBER:
+            return type(value) in (int, float)
+        case ValueType.INTEGER:
+            return type(value) is int
+        case ValueType.BOOL:
+            return type(value) is bool
+        case _:
+            return type(value) is str
+
+
+def _from_json(point: Point, raw: Any) -> tuple[Any, Quality, str | None]:
+    """As ``_from_raw``, for a JSON value or ``{"value": …, "unit": …, "quality": …, "reason": …}``."""
+    if type(raw) is not dict:
+        return _from_raw(point, raw)
+    if "value" not in raw:
+        return None, BAD, "an object without a value"
+    value, unit, word = raw["value"], raw.get("unit"), raw.get("quality", "good")
+    linear: tuple[float, float] | None = None
+    if unit is not None and unit != point.unit:
+        linear = point.units.get(unit) if isinstance(unit, str) else None
+        if linear is None:
+            return None, BAD, f"the unit {str(unit)[:20]!r} cannot be converted to {point.unit or 'this point'!r}"
+    own = raw.get("reason")
+    own = f": {own[:MAX_TEXT]}" if isinstance(own, str) and own.isprintable() else ""
+    if word == "bad":
+        return None, BAD, f"the device says bad{own}"
+    result = _from_raw(point, value, linear if linear is not None else ((1.0, 0.0) if unit is not None else None))
+    if word == "good" or result[1] is BAD:
+        return result
+    said = "uncertain" if word == "uncertain" else f"quality {str(word)[:20]!r}"
+    return result[0], UNCERTAIN, f"the device says {said}{own}"
+
+
+def _from_raw(
+    point: Point, raw: Any, linear: tuple[float, float] | None = None
+) -> tuple[Any, Quality, str | None]:
+    """A raw value as the point's value: sentinel, state, type, scale, invert; not yet its range.
+
+    ``linear``: (factor, offset) of a unit the device named itself; it takes the place of the profile's scale.
+    """
+    if isinstance(raw, Fault):
+        return None, BAD, raw.reason
+    if raw is None:
+        return None, BAD, "no value (null)"
+    kind = type(raw)
+    if kind is int and not INT64_LOW <= raw <= UINT64_HIGH:
+        raise Refused("bad_payload", f"{point.source}: an integer beyond 64 bits")
+    if point.sentinels and kind is not bool and kind is not list and kind is not dict and raw in point.sentinels:
+        return None, BAD, sentinel_reason(raw, point.sentinels[raw], point.raw_bytes)
+    if point.states is not None:
+        return _state(point, raw)
+    match point.type:
+        case ValueType.NUMBER | ValueType.INTEGER:
+            if kind is not float and kind is not int:
+                return None, BAD, f"{describe(raw)} where a number belongs"
+            value: Any = _scaled(point, raw, linear)
+            if type(value) is float:
+                if not math.isfinite(value):
+                    return None, BAD, "beyond what a number can hold"
+                if point.type is ValueType.INTEGER:
+                    if not value.is_integer():
+                        return None, BAD, f"{value:.12g} is not a whole number"
+                    value = int(value)
+            if type(value) is int and not INT64_LOW <= value <= UINT64_HIGH:
+                return None, BAD, "beyond what a number can hold"
+        case ValueType.BOOL:
+            if kind is not bool:
+                return None, BAD, f"{describe(raw)} where true or false belongs"
+            value = raw is not point.invert
+        case ValueType.TEXT:
+            if kind is not str:
+                return None, BAD, f"{describe(raw)} where a text belongs"
+            if len(raw) > MAX_TEXT or not raw.isprintable():
+                return None, BAD, "a text too long or with unprintable characters"
+            value = raw
+        case ValueType.LIST:
+            if kind is not list or not all(type(item) in (int, float) and abs(item) <= 1e300 for item in raw):
+                return None, BAD, f"{describe(raw)} where a list of numbers belongs"
+            if len(raw) > MAX_TEXT // 8:
+                return None, BAD, f"a list of {len(raw)} numbers"
+            value = [_scaled(point, item, linear) for item in raw]
+    return value, GOOD, None
+
+
+def _scaled(point: Point, raw: float, linear: tuple[float, float] | None) -> float:
+    if linear is not None:
+        return raw if linear == (1.0, 0.0) else float(f"{raw * linear[0] + linear[1]:.12g}")
+    return raw if point.scale.is_identity else point.scale(raw)
+
+
+def _state(point: Point, raw: Any) -> tuple[Any, Quality, str | None]:
+    states = point.states or {}
+    kind = type(raw)
+    state = states.get(raw) if kind is not list and kind is not dict else None
+    # True is 1 to a dictionary; to us it is not.
+    if state is None or (kind is bool) is not any(type(key) is bool for key in states):
+        shown = describe(raw) if kind is list or kind is dict else f"code {raw!r}"[:60]
+        return None, BAD, f"unknown {shown}"
+    return (None if state.quality is BAD else state.value), state.quality, state.reason
+
+
+def _in_range(point: Point, value: Any, quality: Quality, reason: str | None) -> tuple[Any, Quality, str | None]:
+    if quality is BAD:
+        return value, quality, reason
+    for item in value if type(value) is list else (value,):
+        if type(item) is not float and type(item) is not int:
+            break
+        if not point.low <= item <= point.high:
+            side, limit = ("below", point.low) if item < point.low else ("above", point.high)
+            return None, BAD, f"out of range: {item:.6g} is {side} {limit:g} {point.unit}".rstrip()
+    return value, quality, reason
+
+
+def _checked(
+    check: Check, value: Any, quality: Quality, reason: str | None, scope: Mapping[str, Any], faults: Mapping[str, str]
+) -> tuple[Any, Quality, str | None]:
+    """Apply one check. One that cannot be made leaves the value in doubt; one this frame does not concern, alone."""
+    if quality is BAD:
+        return value, quality, reason
+    verdict, why = _verdict(check.when, scope, faults)
+    if verdict is None:
+        return value, quality, reason
+    if verdict:
+        return (None if check.quality is BAD else value), check.quality, check.reason
+    if why is not None:
+        return value, UNCERTAIN, f"cannot be checked: {why}"
+    return value, quality, reason
+
+
+def _verdict(when: Formula, scope: Mapping[str, Any], faults: Mapping[str, str]) -> tuple[bool | None, str | None]:
+    """(whether it holds, why it could not be told); (None, None): the frame says nothing about it."""
+    for name in when.names:
+        if name in faults:
+            return False, faults[name]
+        if name not in scope:
+            return None, None
+    try:
+        return when.holds(scope), None
+    except Uncomputable as error:
+        return False, str(error)
+
+
+def _kept(value: Any) -> Value:
+    """A list as the text of a JSON array; everything else as it is."""
+    return msgspec.json.encode(value).decode() if type(value) is list else value
+
+
+def _append(
+    readings: list[Reading],
+    outcomes: list[Outcome],
+    mounted: _Mounted,
+    time: Micros,
+    received_at: Micros,
+    sample: Sample,
+    has_time: bool,
+    doubt: str | None,
+) -> None:
+    """Outcomes as readings; ``doubt``: why the time is not believed, which leaves no reading better than uncertain."""
+    asset, device = mounted.asset.asset, mounted.device.device
+    for point, value, quality, reason in outcomes:
+        if doubt is not None:
+            quality = UNCERTAIN if quality is GOOD else quality
+            reason = doubt if reason is None else f"{reason}; {doubt}"
+        readings.append(
+            Reading(
+                asset, point.name, value, quality, time, received_at, device, reason, sample.historical,
+                sample.sequence, has_time,
+            )
+        )  # fmt: skip
+
+
+def _uplink_samples(mounted: _Mounted, payload: bytes) -> list[Sample]:
+    """The samples of a LoRaWAN uplink. Raises Refused."""
+    profile = mounted.plan.profile
+    uplink = unwrap_uplink(payload)
+    fport = uplink.fport
+    if fport is None:
+        own = mounted.device.attributes.get("fport")
+        fport = int(own) if isinstance(own, (int, float)) else None
+    if fport == 0:
+        return [Sample({}, extra=("fPort 0: network commands only",))]
+    if fport is not None and profile.fports is not None and fport not in profile.fports:
+        ports = ", ".join(str(port) for port in sorted(profile.fports))
+        raise Refused("bad_payload", f"fPort {fport}: this device sends data on {ports}")
+    assert profile.payload is not None
+    assert not isinstance(profile.payload, JsonPayload)
+    samples = binary_samples(uplink.data, profile.payload, fport)
+    for sample in samples:
+        if sample.time is None:
+            sample.time = uplink.time
+            # The counter begins again at every join: it tells uplinks apart only where no time does.
+            sample.sequence = uplink.counter if uplink.time is None else None
+            sample.values |= uplink.signals
+    return samples
+
+
+def _status(mounted: _Mounted, frame: Frame) -> Decoded:
+    """Birth and last will: the point ``online`` where the profile has it, else one counted remark; never a rejection.
+
+    A retained one is an old one and says nothing.
+    """
+    profile, device = mounted.plan.profile, mounted.device.device
+    point = profile.point("online")
+    online = _ONLINE.get(frame.payload[:64].strip().lower())
+    if point is None or online is None or frame.retained:
+        return Decoded(device, [], None, ("status",))
+    at = frame.received_at
+    reading = Reading(mounted.asset.asset, "online", online, GOOD, at, at, device, None, False, None, False)
+    return Decoded(device, [reading])
+
+
+_ONLINE = {
+    b"online": True, b"1": True, b"true": True, b'{"online":true}': True, b'{"online": true}': True,
+    b"offline": False, b"0": False, b"false": False, b'{"online":false}': False, b'{"online": false}': False,
+}  # fmt: skip
+
+
+# -- JSON paths -------------------------------------------------------------------------------------------------------
+
+
+def json_path(text: str) -> tuple[str | int, ...]:
+    """``"sensors[0].temp"`` → ("sensors", 0, "temp"). Raises ValueError."""
+    path: list[str | int] = []
+    for part in text.split("."):
+        name, *indexes = part.split("[")
+        if name:
+            path.append(name)
+        elif not indexes:
+            raise ValueError(f"not a path: {text!r}")
+        for index in indexes:
+            if not index.endswith("]"):
+                raise ValueError(f"not a path: {text!r}")
+            path.append(int(index[:-1]))
+    return tuple(path)
+
+
+def _is_key(source: str) -> bool:
+    return "." not in source and "[" not in source
+
+
+def _key(source: str) -> str:
+    """The outermost key a source reads."""
+    return source if _is_key(source) else str(json_path(source)[0])

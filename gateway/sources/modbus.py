@@ -1,0 +1,338 @@
+"""Modbus TCP in: a worker for every endpoint, one request at a time; each polling cycle of a unit is one frame.
+
+    due → connect if need be → block reads, one after the other → MODBUS frame → next due time
+
+A wrong value is worse than none, so an answer counts only when transaction, unit, function and length are those of the
+one request that is open (``modbus_strict``). After anything else, a time-out above all, the connection is closed: what
+still comes on it can never be taken for the answer to a later request (reliability F41).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import structlog
+
+from gateway.core.model import SECOND, FrameKind, Micros, ModbusCycle, ModbusRead
+from gateway.core.registers import BlockRead
+from gateway.errors import ConfigError, Mistake
+from gateway.ports import Intake
+from gateway.retry import Backoff
+from gateway.sources.modbus_strict import ClosedByDevice, DeviceSaysNo, LinkBroken, NoAnswer, StrictClient
+
+TIMEOUT_S = 3.0
+RETRY_CAP_S = 20.0  # with the connect timeout: back within 23 s of the device's return
+SILENT_CYCLES = 2  # so many cycles without any answer in a row and the unit is only asked now and then:
+PROBE_EVERY_S = 20.0  # … a dead unit costs its neighbours on the bus one time-out in 20 s, no more
+START_SPREAD_S = 5.0  # the first cycles after a start are spread over so long, or over the interval if that is less
+DEFAULT_PORT = 502
+
+log = structlog.get_logger(__name__)
+
+_ADDRESS = re.compile(r"^(?P<host>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?/(?P<unit>\d{1,3})$")
+_encode = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class ModbusUnit:
+    """One device behind an endpoint: ``unit_id`` 0–255, the ``reads`` of one cycle, a cycle every ``interval``."""
+
+    device_id: str
+    unit_id: int
+    reads: tuple[BlockRead, ...]
+    interval: Micros = 5 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class ModbusEndpoint:
+    """One TCP address: a device, or a converter with a bus of units behind it."""
+
+    host: str
+    port: int
+    units: tuple[ModbusUnit, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(slots=True)
+class UnitStats:
+    """One unit since the start. ``reason``: why the newest cycle failed, None when it did not."""
+
+    device_id: str
+    cycles: int = 0
+    failed_reads: int = 0
+    skipped_cycles: int = 0
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class EndpointStats:
+    """One endpoint since the start. ``since``: wall time of the last change of ``connected``."""
+
+    address: str
+    connected: bool = False
+    since: Micros = 0
+    reconnects: int = 0
+    timeouts: int = 0
+    reason: str | None = None
+    units: dict[str, UnitStats] = field(default_factory=dict)
+
+
+def parse_address(address: str) -> tuple[str, int, int]:
+    """``"10.0.0.7:502/3"`` → host, port, unit id; without a port 502. Raises ValueError."""
+    match = _ADDRESS.match(address)
+    if match is None:
+        raise ValueError(f"not a Modbus address: {address!r} (write host:port/unit, like 10.0.0.7:502/1)")
+    port, unit = int(match["port"] or DEFAULT_PORT), int(match["unit"])
+    if not 1 <= port <= 65535:
+        raise ValueError(f"not a port: {port}")
+    if unit > 255:
+        raise ValueError(f"a unit id is at most 255, not {unit}")
+    return match["host"].strip("[]"), port, unit
+
+
+def endpoints(devices: Iterable[tuple[str, str, Sequence[BlockRead], Micros]]) -> tuple[ModbusEndpoint, ...]:
+    """(device id, address, reads, interval) of every Modbus device → endpoints with their units, in order of address.
+
+    Raises ConfigError with every address that makes no sense or stands twice.
+    """
+    mistakes: list[Mistake] = []
+    found: dict[tuple[str, int], dict[int, ModbusUnit]] = {}
+    for device_id, address, reads, interval in devices:
+        try:
+            host, port, unit_id = parse_address(address)
+            if interval <= 0:
+                raise ValueError("the interval must be above 0")
+            for read in reads:
+                _check(read)
+        except ValueError as error:
+            mistakes.append(Mistake("assets", None, f"device {device_id}", str(error)))
+            continue
+        units = found.setdefault((host, port), {})
+        if unit_id in units:
+            twice = f"has the same address as {units[unit_id].device_id}: {address}"
+            mistakes.append(Mistake("assets", None, f"device {device_id}", twice))
+        else:
+            units[unit_id] = ModbusUnit(device_id, unit_id, tuple(reads), interval)
+    if mistakes:
+        raise ConfigError(mistakes)
+    return tuple(
+        ModbusEndpoint(host, port, tuple(units[unit] for unit in sorted(units)))
+        for (host, port), units in sorted(found.items())
+    )
+
+
+def _check(read: BlockRead) -> None:
+    """Raises ValueError for a request the protocol does not have (Modbus application protocol V1.1b3, 6.1–6.4)."""
+    limit = {1: 2000, 2: 2000, 3: 125, 4: 125}.get(read.function_code)
+    if limit is None:
+        raise ValueError(f"function code {read.function_code} is not a read")
+    if not 1 <= read.count <= limit or read.address < 0 or read.address + read.count > 65536:
+        raise ValueError(f"cannot read {read.count} from address {read.address} on with function {read.function_code}")
+
+
+class ModbusSource:
+    """A ``ports.Source``: polls all endpoints until cancelled. An endpoint that hangs holds up nobody but itself."""
+
+    def __init__(
+        self, wanted: Sequence[ModbusEndpoint] = (), *, source_id: str = "modbus", timeout_s: float = TIMEOUT_S
+    ) -> None:
+        """``timeout_s``: for connecting and for every single answer."""
+        self.id = source_id
+        self._timeout_s = timeout_s
+        self._wanted = {endpoint.name: endpoint for endpoint in wanted}
+        self._changed = asyncio.Event()
+        self._workers: dict[str, _Worker] = {}
+
+    async def run(self, intake: Intake) -> None:
+        """Poll until cancelled."""
+        tasks: dict[str, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._changed.clear()
+                for name in [name for name, worker in self._workers.items() if self._wanted.get(name) != worker.wanted]:
+                    del self._workers[name]
+                    tasks[name].cancel()
+                    await asyncio.wait({tasks.pop(name)})  # two masters at once confuse some converters
+                for name, endpoint in self._wanted.items():
+                    if name not in self._workers:
+                        worker = self._workers[name] = _Worker(endpoint, self.id, self._timeout_s)
+                        tasks[name] = group.create_task(worker.run(intake), name=f"modbus {name}")
+                await self._changed.wait()
+
+    def poll(self, wanted: Sequence[ModbusEndpoint]) -> None:
+        """Poll these and no other endpoints from now on; those that stay the same are not interrupted."""
+        self._wanted = {endpoint.name: endpoint for endpoint in wanted}
+        self._changed.set()
+
+    def stats(self) -> list[EndpointStats]:
+        return [worker.stats for worker in self._workers.values()]
+
+
+class _Poll:
+    """A unit and when it is due (event loop time)."""
+
+    def __init__(self, unit: ModbusUnit, due: float) -> None:
+        self.unit = unit
+        self.interval_s = unit.interval / SECOND
+        self.due = due
+        self.silent_cycles = 0
+        self.probe_at = 0.0
+        self.warned = False
+        self.stats = UnitStats(unit.device_id)
+
+
+class _Worker:
+    """One endpoint: one connection, one request at a time."""
+
+    def __init__(self, wanted: ModbusEndpoint, source_id: str, timeout_s: float) -> None:
+        self.wanted = wanted
+        self._source_id = source_id
+        self._client = StrictClient(wanted.host, wanted.port, timeout_s)
+        self._backoff = Backoff(cap_s=RETRY_CAP_S)
+        self._connect_at = 0.0
+        self._down: str | None = None
+        self._down_since = 0.0
+        self._polls: list[_Poll] = []
+        self._ever_connected = False
+        self.stats = EndpointStats(wanted.name)
+
+    async def run(self, intake: Intake) -> None:
+        now = asyncio.get_running_loop().time
+        # A whole city of endpoints started at once must not poll in step for ever after.
+        self._polls = [
+            _Poll(unit, now() + random.uniform(0, min(START_SPREAD_S, unit.interval / SECOND)))
+            for unit in self.wanted.units
+        ]
+        self.stats.units = {poll.unit.device_id: poll.stats for poll in self._polls}
+        if not self._polls:
+            return
+        try:
+            while True:
+                poll = min(self._polls, key=lambda p: p.due)
+                await asyncio.sleep(self._next(poll) - now())
+                await intake.room()
+                if self._down is not None and now() >= self._connect_at and await self._connect():
+                    for other in self._polls:
+                        other.due = min(other.due, now())
+                if now() < poll.due:
+                    continue
+                self._take_turn(poll, now())
+                cycle = await self._cycle(poll)
+                intake.offer(FrameKind.MODBUS, self._source_id, poll.unit.device_id, _encode(cycle))
+        finally:
+            self._client.close()
+
+    def _next(self, poll: _Poll) -> float:
+        return poll.due if self._down is None else min(poll.due, self._connect_at)
+
+    def _take_turn(self, poll: _Poll, now: float) -> None:
+        """Set the next due time on the unit's own grid; turns that were missed are counted, never made up (F45)."""
+        missed = int((now - poll.due) / poll.interval_s)
+        poll.stats.skipped_cycles += missed
+        poll.due += (missed + 1) * poll.interval_s
+
+    # -- a cycle ----------------------------------------------------------------------------------------------------
+
+    async def _cycle(self, poll: _Poll) -> ModbusCycle:
+        """Ask for every block of the unit; what fails has its reason instead of words."""
+        poll.stats.cycles += 1
+        reads: list[ModbusRead] = []
+        reason = self._not_now(poll)
+        answered, gave_up = False, reason
+        for block in poll.unit.reads:
+            words: list[int] = []
+            error = gave_up
+            if gave_up is None:
+                try:
+                    words = await self._read(poll.unit.unit_id, block)
+                    answered = True
+                except DeviceSaysNo as no:
+                    error, answered = str(no), True
+                except (NoAnswer, LinkBroken) as fault:
+                    # The rest of this cycle would only wait as long again, and its neighbours with it.
+                    error = gave_up = str(fault)
+                    self.stats.timeouts += isinstance(fault, NoAnswer)
+            reads.append(ModbusRead(block.function_code, block.address, words, error, block.count))
+        failed = [read for read in reads if read.error is not None]
+        poll.stats.failed_reads += len(failed)
+        self._judge(poll, answered, failed[0].error if failed else None, asked=reason is None)
+        return ModbusCycle(reads)
+
+    def _not_now(self, poll: _Poll) -> str | None:
+        """Why this unit need not be asked at all this time."""
+        if self._down is not None:
+            return self._down
+        if poll.silent_cycles >= SILENT_CYCLES and asyncio.get_running_loop().time() < poll.probe_at:
+            return poll.stats.reason
+        return None
+
+    async def _read(self, unit_id: int, block: BlockRead) -> list[int]:
+        """The words of one block. Closes the connection on everything but a clean answer."""
+        for last_try in (False, True):
+            if not self._client.connected and not await self._connect():
+                raise LinkBroken(self._down or "not connected")
+            try:
+                return await self._client.read(unit_id, block.function_code, block.address, block.count)
+            except DeviceSaysNo:
+                raise
+            except ClosedByDevice:
+                self._client.close()
+                if last_try:
+                    raise
+            except BaseException:
+                self._client.close()
+                raise
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _judge(self, poll: _Poll, answered: bool, reason: str | None, *, asked: bool) -> None:
+        poll.stats.reason = reason
+        if not asked or self._down is not None:
+            return  # nothing new is known about the unit itself
+        if answered:
+            poll.silent_cycles = 0
+        else:
+            poll.silent_cycles += 1
+            poll.probe_at = asyncio.get_running_loop().time() + PROBE_EVERY_S
+        if reason is not None and not poll.warned:
+            log.warning("modbus device fails", device=poll.unit.device_id, endpoint=self.wanted.name, reason=reason)
+        elif reason is None and poll.warned:
+            log.info("modbus device back", device=poll.unit.device_id, endpoint=self.wanted.name)
+        poll.warned = reason is not None
+
+    # -- the connection ---------------------------------------------------------------------------------------------
+
+    async def _connect(self) -> bool:
+        loop = asyncio.get_running_loop()
+        try:
+            await self._client.connect()
+        except LinkBroken as error:
+            self._backoff_from(str(error), loop.time())
+            return False
+        self.stats.reconnects += self._ever_connected
+        self._ever_connected = True
+        self._backoff.reset()
+        if self._down is not None:
+            after_s = round(loop.time() - self._down_since, 1)
+            log.info("modbus link back", endpoint=self.wanted.name, after_s=after_s)
+        if not self.stats.connected:
+            self.stats.connected, self.stats.since = True, time.time_ns() // 1000
+        self._down = self.stats.reason = None
+        return True
+
+    def _backoff_from(self, reason: str, now: float) -> None:
+        self._connect_at = now + self._backoff.next_delay_s()
+        if self._down is None:
+            self._down_since = now
+            log.warning("modbus link down", endpoint=self.wanted.name, reason=reason)
+        if self.stats.connected or self.stats.since == 0:
+            self.stats.connected, self.stats.since = False, time.time_ns() // 1000
+        self._down = self.stats.reason = reason

@@ -26,7 +26,6 @@ from gateway.ports import Intake
 from gateway.retry import Backoff
 from gateway.sources.modbus_strict import ClosedByDevice, DeviceSaysNo, LinkBroken, NoAnswer, StrictClient
 
-TIMEOUT_S = 3.0
 RETRY_CAP_S = 20.0  # with the connect timeout: back within 23 s of the device's return
 SILENT_CYCLES = 2  # so many cycles without any answer in a row and the unit is only asked now and then:
 PROBE_EVERY_S = 20.0  # … a dead unit costs its neighbours on the bus one time-out in 20 s, no more
@@ -62,6 +61,15 @@ class ModbusEndpoint:
         return f"{self.host}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True)
+class ModbusOptions:
+    """``timeout``: for connecting and for every single answer. ``source_id`` stands in every frame."""
+
+    endpoints: tuple[ModbusEndpoint, ...] = ()
+    timeout: Micros = 3 * SECOND
+    source_id: str = "modbus"
+
+
 @dataclass(slots=True)
 class UnitStats:
     """One unit since the start. ``reason``: why the newest cycle failed, None when it did not."""
@@ -84,6 +92,15 @@ class EndpointStats:
     timeouts: int = 0
     reason: str | None = None
     units: dict[str, UnitStats] = field(default_factory=dict)
+
+    @property
+    def cycles(self) -> int:
+        return sum(unit.cycles for unit in self.units.values())
+
+    @property
+    def overruns(self) -> int:
+        """Cycles that were left out because an earlier one took too long."""
+        return sum(unit.skipped_cycles for unit in self.units.values())
 
 
 def parse_address(address: str) -> tuple[str, int, int]:
@@ -142,13 +159,10 @@ def _check(read: BlockRead) -> None:
 class ModbusSource:
     """A ``ports.Source``: polls all endpoints until cancelled. An endpoint that hangs holds up nobody but itself."""
 
-    def __init__(
-        self, wanted: Sequence[ModbusEndpoint] = (), *, source_id: str = "modbus", timeout_s: float = TIMEOUT_S
-    ) -> None:
-        """``timeout_s``: for connecting and for every single answer."""
-        self.id = source_id
-        self._timeout_s = timeout_s
-        self._wanted = {endpoint.name: endpoint for endpoint in wanted}
+    def __init__(self, options: ModbusOptions) -> None:
+        self.id = options.source_id
+        self._timeout_s = options.timeout / SECOND
+        self._wanted = {endpoint.name: endpoint for endpoint in options.endpoints}
         self._changed = asyncio.Event()
         self._workers: dict[str, _Worker] = {}
 

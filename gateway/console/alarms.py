@@ -1,0 +1,228 @@
+"""Alarms over HTTP: lists, one alarm, its history, why, and what a person may do to it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.convertors import Convertor, register_url_convertor
+
+from gateway.console import models, views
+from gateway.console.gate import Principal, principal_of
+from gateway.console.paging import Cursor, Limit, listed, page
+from gateway.console.port import ConsolePort
+from gateway.console.problems import Problem
+from gateway.core.model import SECOND, AlarmRecord, Command, CommandName, IsaState, Level
+from gateway.core.records import AlarmFilter, AuditRow, Role
+from gateway.errors import CommandRefused
+
+
+class _AlarmId(Convertor[str]):
+    """``asset/rule``: exactly one slash, which servers decode from %2F before we see the path."""
+
+    regex = "[^/]+/[^/]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("alarm_id", _AlarmId())
+
+_KEY = re.compile(r"^[\x21-\x7e]{1,64}$")
+
+Arguments = dict[str, str | int | float | bool | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing a person may do. ``why`` and ``arguments`` take it apart for the command."""
+
+    name: CommandName
+    role: Role
+    body: type[models.In]
+    summary: str
+    why: Callable[[Any], str | None] = lambda body: body.comment
+    arguments: Callable[[Any], Arguments] = lambda body: {}
+
+
+def _shelving(body: models.Shelving) -> Arguments:
+    return {"duration": body.duration_s * SECOND, "once": body.once}
+
+
+ACTIONS: tuple[Action, ...] = (
+    Action(CommandName.ACKNOWLEDGE, Role.OPERATOR, models.Simple, "Somebody has seen it and acts"),
+    Action(CommandName.UNACKNOWLEDGE, Role.OPERATOR, models.Commented, "Take an acknowledgement back"),
+    Action(
+        CommandName.SHELVE,
+        Role.OPERATOR,
+        models.Shelving,
+        "Set aside for a time; level I needs a supervisor",
+        lambda body: body.reason,
+        _shelving,
+    ),
+    Action(CommandName.UNSHELVE, Role.OPERATOR, models.Simple, "End the shelf now"),
+    Action(
+        CommandName.OUT_OF_SERVICE,
+        Role.SUPERVISOR,
+        models.OutOfServicing,
+        "Under maintenance: recorded, never annunciated",
+        lambda body: body.reason,
+        lambda body: {"work": body.work},
+    ),
+    Action(CommandName.IN_SERVICE, Role.SUPERVISOR, models.Simple, "Maintenance is over"),
+    Action(CommandName.RESET, Role.OPERATOR, models.Simple, "End a latched alarm whose condition is normal"),
+    Action(CommandName.COMMENT, Role.OPERATOR, models.Commented, "Write a comment"),
+    Action(
+        CommandName.ASSIGN,
+        Role.OPERATOR,
+        models.Assigning,
+        "Give to a person or crew",
+        arguments=lambda b: {"to": b.to},
+    ),
+)
+
+_PATH = "/alarms/{alarm_id:alarm_id}"
+
+
+def routes(gateway: ConsolePort) -> APIRouter:
+    router = APIRouter(tags=["alarms"])
+    records = gateway.records
+
+    async def existing(alarm_id: str) -> AlarmRecord:
+        record = await records.alarm(alarm_id)
+        if record is None:
+            raise Problem("not_found", f"there is no alarm {alarm_id!r} yet")
+        return record
+
+    @router.get("/alarms", response_model=models.ListOf[models.AlarmView])
+    async def alarms(
+        state: Annotated[list[str] | None, Query(description="ISA states, comma-separated or repeated.")] = None,
+        level: Annotated[list[str] | None, Query(description="I, II, III, IV.")] = None,
+        kind: Annotated[list[str] | None, Query(description="Kinds of asset.")] = None,
+        asset: Annotated[str | None, Query(max_length=200)] = None,
+        rule: Annotated[str | None, Query(max_length=200)] = None,
+        q: Annotated[str | None, Query(max_length=200, description="Part of the id or a title.")] = None,
+        limit: Limit = 100,
+        cursor: Cursor = None,
+    ) -> dict[str, Any]:
+        """Every alarm that ever was, worst and newest first, the normal ones last; each filter narrows."""
+        wanted = AlarmFilter(
+            states=tuple(listed(state, "state", IsaState.__members__)),
+            levels=tuple(listed(level, "level", Level.__members__)),
+            kinds=tuple(listed(kind, "kind", None)),
+            asset=asset,
+            rule=rule,
+            q=q,
+        )
+        return await page(records.alarms(wanted, limit, cursor), views.alarm)
+
+    @router.get(_PATH, response_model=models.AlarmView)
+    async def alarm(alarm_id: str) -> dict[str, Any]:
+        """The live record."""
+        return views.alarm(await existing(alarm_id))
+
+    @router.get(_PATH + "/history", response_model=models.ListOf[models.TransitionView])
+    async def history(alarm_id: str, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
+        """Every recorded step, newest first."""
+        await existing(alarm_id)
+        return await page(records.history(alarm_id, limit, cursor), views.transition)
+
+    @router.get(_PATH + "/why", response_model=models.WhyView)
+    async def why(alarm_id: str) -> dict[str, Any]:
+        """Why it is what it is: its newest step, the rule in force, and what the asset reports now."""
+        record = await existing(alarm_id)
+        newest = (await records.history(alarm_id, 1)).items
+        return {
+            "alarm": views.alarm(record),
+            "last_transition": views.transition(newest[0]) if newest else None,
+            "rule": gateway.rule(record.rule),
+            "points": [views.point(point) for point in gateway.points(record.asset)],
+        }
+
+    for action in ACTIONS:
+        _add_action(router, gateway, action, existing)
+    return router
+
+
+def _add_action(router: APIRouter, gateway: ConsolePort, action: Action, existing: Callable[[str], Any]) -> None:
+    async def act(
+        alarm_id: str,
+        body: Any,
+        request: Request,
+        idempotency_key: Annotated[
+            str | None, Header(description="The same key again gives the same outcome, without doing it twice.")
+        ] = None,
+    ) -> dict[str, Any]:
+        principal = principal_of(request)
+        record = await existing(alarm_id)
+        try:
+            _allowed(principal, action, record)
+        except Problem as refused:
+            await _write_down(gateway, principal, action, alarm_id, refused.code)
+            raise
+        command = Command(
+            command_id=_command_id(principal, idempotency_key),
+            name=action.name,
+            alarm_id=alarm_id,
+            by=principal.name,
+            channel=principal.channel,
+            rev=body.rev,
+            why=action.why(body),
+            arguments=action.arguments(body) | {"role": principal.role.word},
+        )
+        before = await gateway.records.command(command.command_id) if idempotency_key is not None else None
+        if before is None:
+            at = (await gateway.submit(command)).at
+        elif before.name != command.name.value or before.alarm_id != alarm_id:
+            raise Problem("invalid", "this Idempotency-Key was used for something else")
+        elif before.refused is not None:
+            raise CommandRefused(*before.refused)
+        else:
+            at = before.at
+        after = views.alarm(await existing(alarm_id))
+        return {"command_id": command.command_id, "at": views.iso(at), "alarm": after}
+
+    act.__annotations__["body"] = action.body
+    act.__name__ = action.name.value.replace("-", "_")
+    act.__doc__ = f"{action.summary}. Needs the role {action.role.word}."
+    router.add_api_route(
+        f"{_PATH}/{action.name.value}",
+        act,
+        methods=["POST"],
+        summary=action.summary,
+        response_model=models.DoneView,
+        responses={
+            code: {"model": models.ProblemView, "description": text}
+            for code, text in ((403, "Role"), (404, "No such alarm"), (409, "rev is stale, or not allowed now"))
+        },
+    )
+
+
+def _allowed(principal: Principal, action: Action, record: AlarmRecord) -> None:
+    needed = action.role
+    if action.name is CommandName.SHELVE and record.level is Level.I:
+        needed = Role.SUPERVISOR
+    if principal.role < needed:
+        raise Problem("forbidden", f"{action.name.value} needs the role {needed.word}; yours is {principal.role.word}")
+
+
+async def _write_down(gateway: ConsolePort, who: Principal, action: Action, alarm_id: str, outcome: str) -> None:
+    """A refusal never reaches the journal, but it is recorded with who and what."""
+    row = AuditRow(0, gateway.now(), who.name, who.channel, action.name.value, alarm_id, outcome)
+    await gateway.records.add_audit(f"refused:{secrets.token_hex(16)}", row)
+
+
+def _command_id(principal: Principal, key: str | None) -> str:
+    """Random, or the caller's own key within the caller's name: nobody can use up another one's keys."""
+    if key is None:
+        return f"api:{secrets.token_hex(16)}"
+    if not _KEY.match(key):
+        raise Problem("invalid", "Idempotency-Key: 1 to 64 visible ASCII characters")
+    return f"api:{principal.name}:{key}"

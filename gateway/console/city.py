@@ -1,0 +1,185 @@
+"""The city over HTTP: assets, what they report now, devices, and readings of the past."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import JSONResponse, Response
+
+from gateway.console import models, views
+from gateway.console.paging import Cursor, Limit, listed, page
+from gateway.console.port import ConsolePort, RawRow, StepRow
+from gateway.console.problems import Problem
+from gateway.core.model import HOUR, MINUTE, SECOND, Micros
+from gateway.core.records import AssetFilter, AssetRow, AssetState
+from gateway.core.vocabulary import unit_of
+from gateway.errors import Unavailable
+
+GEOJSON = "application/geo+json"
+MAX_READINGS = 10_000  # a week of minutes; a page of raw ones is about 1 MB
+DAY: Micros = 24 * HOUR
+MAX_STEPS = 100_000  # from…to in steps: a month of minutes twice over
+QUERIES = 4  # readings queries at once: the historian has other work
+QUERY_S = 10.0
+
+_STEP = re.compile(r"^(\d{1,9})(s|m|h|d)$")
+_STEP_UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
+
+_GEO_ANSWER: dict[int | str, dict[str, Any]] = {200: {"content": {GEOJSON: {"schema": {"type": "object"}}}}}
+
+
+def routes(gateway: ConsolePort) -> APIRouter:
+    router = APIRouter(tags=["city"])
+    records = gateway.records
+    querying = asyncio.Semaphore(QUERIES)
+
+    async def existing(asset_id: str) -> AssetRow:
+        row = await records.asset(asset_id)
+        if row is None:
+            raise Problem("not_found", f"there is no asset {asset_id!r}")
+        return row
+
+    @router.get("/assets", response_model=models.ListOf[models.AssetView], responses=_GEO_ANSWER)
+    async def assets(
+        request: Request,
+        kind: Annotated[list[str] | None, Query(description="Comma-separated or repeated.")] = None,
+        road: Annotated[str | None, Query(max_length=200)] = None,
+        town: Annotated[str | None, Query(max_length=200)] = None,
+        unit: Annotated[str | None, Query(max_length=200)] = None,
+        state: Annotated[str | None, Query(description="normal or alarm.")] = None,
+        q: Annotated[str | None, Query(max_length=200, description="Part of the id or the name.")] = None,
+        limit: Limit = 100,
+        cursor: Cursor = None,
+    ) -> Any:
+        """Assets by id, with the alarms that stand on them. GeoJSON with ``Accept: application/geo+json``."""
+        states = listed([state] if state else None, "state", {s.name: s for s in AssetState})
+        wanted = AssetFilter(
+            kinds=tuple(listed(kind, "kind", None)),
+            road=road,
+            town=town,
+            unit=unit,
+            state=states[0] if states else None,
+            q=q,
+        )
+        if not wants_geojson(request):
+            return await page(records.assets(wanted, limit, cursor), views.asset)
+        found = await page(records.assets(wanted, limit, cursor), views.asset_feature)
+        return geojson({"type": "FeatureCollection", "features": found["items"], "cursor": found["cursor"]})
+
+    @router.get("/assets/{asset_id}", response_model=models.AssetView, responses=_GEO_ANSWER)
+    async def asset(asset_id: str, request: Request) -> Any:
+        """One asset."""
+        row = await existing(asset_id)
+        return geojson(views.asset_feature(row)) if wants_geojson(request) else views.asset(row)
+
+    @router.get("/assets/{asset_id}/points", response_model=list[models.PointOut], responses=_GEO_ANSWER)
+    async def points(asset_id: str, request: Request) -> Any:
+        """What the asset reports now. As GeoJSON: one feature at the asset's place, the points in its properties."""
+        row = await existing(asset_id)
+        current = [views.point(point) for point in gateway.points(asset_id)]
+        if not wants_geojson(request):
+            return current
+        feature = views.asset_feature(row)
+        feature["properties"]["points"] = {point.pop("point"): point for point in current}
+        return geojson(feature)
+
+    @router.get("/devices", response_model=models.ListOf[models.DeviceView])
+    async def devices(
+        asset: Annotated[str | None, Query(max_length=200)] = None, limit: Limit = 100, cursor: Cursor = None
+    ) -> dict[str, Any]:
+        """The electronics, by id; those now mounted on ``asset`` when it is given."""
+        return await page(records.devices(asset, limit, cursor), views.device)
+
+    @router.get("/readings", response_model=models.ReadingsView)
+    async def readings(
+        asset: Annotated[str, Query(max_length=200)],
+        point: Annotated[str, Query(max_length=64)],
+        from_: Annotated[str | None, Query(alias="from", description="ISO 8601 with zone; default to − 24 h.")] = None,
+        to: Annotated[str | None, Query(description="ISO 8601 with zone, not included; default now.")] = None,
+        step: Annotated[str | None, Query(description="10s, 1m, 1h, 1d …; raw readings when left out.")] = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_READINGS)] = 1000,
+        cursor: Cursor = None,
+    ) -> dict[str, Any]:
+        """Readings of one point, oldest first: raw, or count, min, mean, max and last of every step."""
+        row = await existing(asset)
+        end = _time(to, "to") if to is not None else gateway.now() + 1
+        start = _time(from_, "from") if from_ is not None else end - DAY
+        width = None if step is None else _step(step)
+        if start > end:
+            raise Problem("invalid", "from is later than to")
+        if width is not None and (end - start) // width > MAX_STEPS:
+            raise Problem("invalid", f"more than {MAX_STEPS} steps: take a wider step or a shorter time")
+        given = 0
+        if cursor is not None:
+            start, given = _cursor(cursor)
+        rows = await _ask(querying, gateway, asset, point, start, end, width, limit + given + 1)
+        rows = rows[given:]
+        more = len(rows) > limit
+        rows = rows[:limit]
+        return {
+            "asset": asset,
+            "point": point,
+            "unit": unit_of(row.asset.kind, point),
+            "step_s": None if width is None else width / SECOND,
+            "items": [views.reading(item) for item in rows],
+            "cursor": _cursor_behind(rows, start, given) if more else None,
+        }
+
+    return router
+
+
+async def _ask(
+    querying: asyncio.Semaphore,
+    gateway: ConsolePort,
+    asset: str,
+    point: str,
+    start: Micros,
+    end: Micros,
+    step: Micros | None,
+    limit: int,
+) -> list[RawRow | StepRow]:
+    """The historian's answer; raises Unavailable rather than letting questions pile up."""
+    try:
+        async with asyncio.timeout(QUERY_S), querying:
+            return list(await gateway.readings(asset, point, start, end, step, limit))
+    except TimeoutError as error:
+        raise Unavailable("the historian is busy with other questions") from error
+
+
+def _cursor_behind(rows: list[RawRow | StepRow], start: Micros, given: int) -> str:
+    """``<time>.<n>``: go on at ``time``, of which ``n`` rows were given already (several may share a time)."""
+    last = rows[-1].time
+    same = sum(1 for row in rows if row.time == last)
+    return f"{last}.{same + given if last == start else same}"
+
+
+def _cursor(text: str) -> tuple[Micros, int]:
+    match = re.match(r"^(-?\d{1,18})\.(\d{1,5})$", text)
+    if match is None:
+        raise Problem("bad_cursor")
+    return int(match[1]), min(int(match[2]), MAX_READINGS)
+
+
+def _time(text: str, name: str) -> Micros:
+    try:
+        return views.micros(text)
+    except (ValueError, OverflowError) as error:
+        raise Problem("invalid", f"{name}: {error}") from error
+
+
+def _step(text: str) -> Micros:
+    match = _STEP.match(text)
+    if match is None or int(match[1]) == 0:
+        raise Problem("invalid", "step: write 10s, 1m, 1h or 1d")
+    return int(match[1]) * _STEP_UNITS[match[2]]
+
+
+def wants_geojson(request: Request) -> bool:
+    return GEOJSON in request.headers.get("accept", "")
+
+
+def geojson(document: dict[str, Any]) -> Response:
+    return JSONResponse(document, media_type=GEOJSON)

@@ -1,0 +1,149 @@
+"""The live feed: a snapshot of the standing alarms, then every transition, for any number of browsers.
+
+There is one ring of the last transitions and a place in it for each subscriber; nobody has a queue of their own. Who
+falls out of the ring, because the line is slow or was cut for long, gets a fresh snapshot. So publishing never waits,
+and a hundred slow browsers cost what one costs.
+
+An event's id is ``<this process>-<number>``; with the id of the last one seen a browser goes on where it stopped, as
+long as the ring reaches back that far and the process is the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway.console import views
+from gateway.core.model import AlarmRecord, Micros, Transition
+
+RING = 4096  # transitions; a storm of 5,000 in 60 s is 50 s of patience with a slow line, and about 4 MB
+SNAPSHOT_ALARMS = 5000  # more no operator reads; the snapshot says that it was cut
+SNAPSHOT_KEPT_S = 1.0  # a hundred browsers that come back together share one
+HEARTBEAT_S = 15.0
+
+_encode = msgspec.json.Encoder().encode
+
+StandingAlarms = Callable[[int], Awaitable[list[AlarmRecord]]]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEvent:
+    """``name``: snapshot, alarm or alive (then ``id`` is None: it does not move the reader's place)."""
+
+    name: str
+    id: str | None
+    data: bytes
+
+    def wire(self) -> bytes:
+        """As Server-Sent Events want it. ``alive`` is a comment too, for readers that know no such event."""
+        head = b": alive\n" if self.id is None else b"id: " + self.id.encode() + b"\n"
+        return head + b"event: " + self.name.encode() + b"\ndata: " + self.data + b"\n\n"
+
+
+@dataclass(slots=True)
+class _Snapshot:
+    """What stood at event number ``mark`` or a moment later; deltas behind ``mark`` bring it up to date."""
+
+    mark: int
+    taken: float
+    event: FeedEvent
+
+
+class Feed:
+    """``standing`` gives the alarms that are not NORM (``Store.standing``); ``now`` is gateway time."""
+
+    def __init__(self, standing: StandingAlarms, now: Callable[[], Micros], *, ring: int = RING) -> None:
+        self._standing = standing
+        self._now = now
+        self._boot = secrets.token_hex(4)
+        self._ring: deque[Transition | FeedEvent] = deque(maxlen=ring)
+        self._last = 0
+        self._wake = asyncio.Event()
+        self._closed = False
+        self._snapshot: _Snapshot | None = None
+        self._taking = asyncio.Lock()
+        self.subscribers = 0
+        self.snapshots_sent = 0
+
+    def publish(self, transitions: Sequence[Transition]) -> None:
+        """Offer committed transitions; returns at once and cannot fail. Call it *after* the store has committed."""
+        if transitions:
+            self._ring.extend(transitions)
+            self._last += len(transitions)
+            self._wake.set()
+
+    def close(self) -> None:
+        """Every subscription ends."""
+        self._closed = True
+        self._wake.set()
+
+    async def subscribe(self, last_event_id: str | None = None) -> AsyncGenerator[FeedEvent, None]:
+        """Events for one reader until ``close``. A reader that stops asking simply stands still."""
+        self.subscribers += 1
+        try:
+            place = self._place(last_event_id)
+            while not self._closed:
+                if place is None or place < self._last - len(self._ring):
+                    snapshot = await self._fresh_snapshot()
+                    place = snapshot.mark
+                    self.snapshots_sent += 1
+                    yield snapshot.event
+                elif place < self._last:
+                    place += 1
+                    yield self._event(place)
+                elif not await self._news():
+                    yield FeedEvent("alive", None, _encode({"at": views.iso(self._now())}))
+        finally:
+            self.subscribers -= 1
+
+    def _place(self, last_event_id: str | None) -> int | None:
+        """The number in an id of this process, None when it is somebody else's, or nonsense."""
+        boot, _, number = (last_event_id or "").partition("-")
+        if boot != self._boot or not number.isascii() or not number.isdigit() or len(number) > 18:
+            return None
+        return int(number) if int(number) <= self._last else None
+
+    def _event(self, number: int) -> FeedEvent:
+        """Event ``number``; made when the first reader wants it, then kept in its place."""
+        index = number - self._last + len(self._ring) - 1
+        found = self._ring[index]
+        if isinstance(found, Transition):
+            found = FeedEvent("alarm", f"{self._boot}-{number}", _encode(views.transition(found)))
+            self._ring[index] = found
+        return found
+
+    async def _news(self) -> bool:
+        """Wait for a transition or the end; False when a heartbeat is due first."""
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(HEARTBEAT_S):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _fresh_snapshot(self) -> _Snapshot:
+        clock = asyncio.get_running_loop().time
+        async with self._taking:
+            kept = self._snapshot
+            if kept is not None and (
+                kept.mark == self._last
+                or (clock() - kept.taken < SNAPSHOT_KEPT_S and kept.mark >= self._last - len(self._ring))
+            ):
+                return kept
+            mark = self._last  # read before the store is: what is committed meanwhile comes again, and does no harm
+            taken = clock()
+            alarms = await self._standing(SNAPSHOT_ALARMS + 1)
+            data = await asyncio.to_thread(_snapshot_data, alarms, views.iso(self._now()))
+            self._snapshot = _Snapshot(mark, taken, FeedEvent("snapshot", f"{self._boot}-{mark}", data))
+            return self._snapshot
+
+
+def _snapshot_data(alarms: list[AlarmRecord], at: str) -> bytes:
+    shown = alarms[:SNAPSHOT_ALARMS]
+    return _encode({"at": at, "cut": len(alarms) > len(shown), "alarms": [views.alarm(record) for record in shown]})

@@ -1,0 +1,203 @@
+"""The door of the console: nothing behind it is reached without a name, but for what is listed as public here.
+
+Two ways to show who one is: ``Authorization: Bearer <token>`` for programs; for browsers a session cookie that was given
+for a token (``POST /api/v1/session``). A write with a cookie must also prove that our own page made it: the header
+``X-Citywatch``, which another site cannot send unasked, and an ``Origin`` that is this very host.
+
+The door also caps bodies, and puts the security headers on every answer.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+import msgspec
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.console.port import ConsolePort
+from gateway.console.problems import Problem, problem_response
+from gateway.core.model import SECOND, Micros
+from gateway.core.records import Role, TokenRow
+
+MAX_BODY = 64 << 10  # the longest body is an action with a comment of 1,000 characters
+TRUST_FOR: Micros = 2 * SECOND  # how long a token looked up is believed; a revoked one ends within this
+REMEMBERED = 1000  # tokens and sessions in use at the same time
+MAX_SECRET = 200  # ours have 46 characters
+
+PUBLIC_PATHS = frozenset({"/", "/index.html", "/docs", "/openapi.json", "/favicon.svg", "/api/v1/health"})
+PUBLIC_PREFIX = "/static/"  # the page's own files: the same for everybody
+PUBLIC_METHODS = {"/api/v1/session": frozenset({"POST"})}
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who is asking. ``channel``: "api" with a token, "console" with a session."""
+
+    name: str
+    role: Role
+    channel: str
+    session: str | None = None
+
+
+class Gate:
+    """ASGI middleware, the outermost; leaves the principal in ``scope["state"]["principal"]`` (None when public)."""
+
+    def __init__(self, app: ASGIApp, gateway: ConsolePort) -> None:
+        self._app = app
+        self._gateway = gateway
+        self._known: OrderedDict[tuple[str, str], tuple[Micros, TokenRow | None]] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        send = _with_headers(send, private=not _is_static(scope["path"]))
+        try:
+            headers = Headers(scope=scope)
+            principal = await self.identify(headers, secure=scope.get("scheme") == "https")
+            if not is_public(scope["method"], scope["path"]):
+                if principal is None:
+                    raise Problem("unauthenticated")
+                if principal.session is not None and scope["method"] not in SAFE_METHODS:
+                    same_site(scope, headers)
+            scope.setdefault("state", {})["principal"] = principal
+            receive = _capped(scope, headers, receive)
+        except Problem as problem:
+            return await problem_response(problem.code, problem.why)(scope, receive, send)
+        await self._app(scope, receive, send)
+
+    async def identify(self, headers: Headers, *, secure: bool) -> Principal | None:
+        """Who this is; None when nobody we know. A wrong Authorization header is never made good by a cookie."""
+        authorization = headers.get("authorization")
+        if authorization is not None:
+            scheme, _, secret = authorization.partition(" ")
+            row = await self._look_up("token", secret.strip()) if scheme.lower() == "bearer" else None
+            return None if row is None else Principal(row.name, row.role, "api")
+        session_id = _cookie(headers, cookie_name(secure))
+        row = await self._look_up("session", session_id) if session_id else None
+        return None if row is None else Principal(row.name, row.role, "console", session_id)
+
+    async def still_good(self, principal: Principal, headers: Headers, *, secure: bool) -> bool:
+        """The same principal would be let in now."""
+        return await self.identify(headers, secure=secure) == principal
+
+    def forget(self) -> None:
+        """A token or session was ended here: look everything up afresh."""
+        self._known.clear()
+
+    async def _look_up(self, kind: str, secret: str) -> TokenRow | None:
+        if not secret or len(secret) > MAX_SECRET:
+            return None
+        now = self._gateway.now()
+        known = self._known.get((kind, secret))
+        if known is not None and now - known[0] < TRUST_FOR:
+            return known[1]
+        records = self._gateway.records
+        row = await (records.token(secret, now) if kind == "token" else records.session(secret, now))
+        if row is None:
+            self._known.pop((kind, secret), None)  # what is not known is not remembered: guessing fills nothing
+        else:
+            self._known[kind, secret] = (now, row)
+            self._known.move_to_end((kind, secret))
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return row
+
+
+def is_public(method: str, path: str) -> bool:
+    if path in PUBLIC_METHODS:
+        return method in PUBLIC_METHODS[path]
+    return method in SAFE_METHODS and (path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIX))
+
+
+def same_site(scope: Scope, headers: Headers) -> None:
+    """Raises Problem unless a page of this very host made the request."""
+    own = f"{scope.get('scheme', 'http')}://{headers.get('host', '')}"
+    if headers.get("x-citywatch") is None or headers.get("origin") not in (own, own.replace("http://", "https://", 1)):
+        raise Problem("cross_site", "a write with a session needs the header X-Citywatch and an Origin of this host")
+
+
+def cookie_name(secure: bool) -> str:
+    """``__Host-`` binds the cookie to this host and to TLS; browsers refuse the prefix without TLS."""
+    return "__Host-citywatch" if secure else "citywatch"
+
+
+def principal_of(request: Request) -> Principal:
+    """The principal that the gate let in."""
+    principal: Principal | None = request.scope.get("state", {}).get("principal")
+    if principal is None:
+        raise Problem("unauthenticated")
+    return principal
+
+
+def needs(role: Role) -> Any:
+    """A route's dependency: the principal, who has at least ``role``."""
+
+    def check(request: Request) -> Principal:
+        principal = principal_of(request)
+        if principal.role < role:
+            raise Problem("forbidden", f"this needs the role {role.word}; yours is {principal.role.word}")
+        return principal
+
+    check.__name__ = f"needs_{role.word}"
+    return check
+
+
+def _is_static(path: str) -> bool:
+    return path.startswith(PUBLIC_PREFIX) or path in ("/", "/favicon.svg", "/docs")
+
+
+def _cookie(headers: Headers, name: str) -> str | None:
+    raw = headers.get("cookie")
+    if raw is None or len(raw) > 8192:
+        return None
+    try:
+        found = SimpleCookie(raw).get(name)
+    except CookieError:
+        return None
+    return None if found is None else found.value
+
+
+def _capped(scope: Scope, headers: Headers, receive: Receive) -> Receive:
+    """``receive`` that ends with 413 when the body is longer than MAX_BODY, whatever Content-Length said."""
+    declared = headers.get("content-length", "0")
+    if not declared.isdigit() or int(declared) > MAX_BODY:
+        raise Problem("too_large", f"at most {MAX_BODY} bytes")
+    seen = 0
+
+    async def capped() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > MAX_BODY:
+            raise Problem("too_large", f"at most {MAX_BODY} bytes")
+        return message
+
+    return capped
+
+
+def _with_headers(send: Send, *, private: bool) -> Send:
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers[name] = value
+            headers.setdefault("Cache-Control", "no-store" if private else "no-cache")
+        await send(message)
+
+    return with_headers

@@ -1,0 +1,355 @@
+"""The shapes of the API for OpenAPI and for checking what comes in; ``views.py`` makes what goes out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Item = TypeVar("Item")
+
+Time: TypeAlias = datetime  # ISO 8601 with zone
+Scalar: TypeAlias = bool | int | float | str | None
+LevelName = Literal["I", "II", "III", "IV"]
+StateName = Literal["NORM", "UNACK", "ACKED", "RTNUN", "SHLVD", "DSUPR", "OOSRV"]
+RoleName = Literal["viewer", "operator", "supervisor", "admin"]
+QualityName = Literal["good", "uncertain", "bad"]
+
+
+class Out(BaseModel):
+    """An answer."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+
+class In(BaseModel):
+    """What a caller sends: an unknown member is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+
+class ListOf(Out, Generic[Item]):
+    """One page; give ``cursor`` back to get the next one, null at the end."""
+
+    items: list[Item]
+    cursor: str | None = None
+
+
+class Title(Out):
+    zh: str
+    en: str
+
+
+class OutOfServiceView(Out):
+    work: str
+    by: str
+    reason: str
+    since: Time
+
+
+class AlarmView(Out):
+    """The live record of one alarm."""
+
+    alarm_id: str
+    asset: str
+    rule: str
+    kind: str
+    title: Title
+    state: StateName
+    active: bool
+    annunciated: bool
+    level: LevelName
+    last_level: LevelName
+    max_level: LevelName
+    colour: Literal["red", "orange", "yellow", "blue"]
+    occurrence_id: str
+    rev: int
+    enabled: bool
+    condition: Literal["NORMAL", "PENDING_ON", "ACTIVE", "PENDING_OFF"]
+    acked: bool
+    confirmed: bool
+    latched: bool
+    shelve: Literal["UNSHELVED", "TIMED", "ONE_SHOT"]
+    unshelve_at: Time | None
+    suppressed_by: list[str]
+    out_of_service: OutOfServiceView | None
+    quality: QualityName
+    chattering: bool
+    stale: bool
+    first_in_group: bool
+    parent_alarm_id: str | None
+    repeat_count: int
+    realarm_count: int
+    active_at: Time | None
+    detected_at: Time | None
+    inactive_at: Time | None
+    acked_at: Time | None
+    closed_at: Time | None
+    acked_by: str | None
+    ack_channel: str | None
+    comment: str | None
+    assigned_to: str | None
+    retroactive: bool
+    simulated: bool
+    shadow: bool
+    work: str
+    value: Scalar
+    limit: float | None
+    unit: str
+
+
+class TransitionView(Out):
+    """One recorded step; ``cause`` is the row of the table in docs/alarms.md, ``alarm`` the record after it."""
+
+    alarm_id: str
+    rev: int
+    at: Time
+    cause: str
+    from_: StateName = Field(alias="from")
+    to: StateName
+    notify: bool
+    by: str | None
+    why: str | None
+    late: bool
+    alarm: AlarmView
+
+
+class PointOut(Out):
+    point: str
+    value: Scalar
+    unit: str
+    quality: QualityName
+    reason: str | None
+    source_time: Time
+    received_time: Time
+    device: str
+    stale: bool
+
+
+class WhyView(Out):
+    """Why an alarm is what it is: the record, its newest step, the rule in force, and what its asset reports now."""
+
+    alarm: AlarmView
+    last_transition: TransitionView | None
+    rule: dict[str, Any] | None
+    points: list[PointOut]
+
+
+class AssetView(Out):
+    asset: str
+    kind: str
+    name: str
+    road: str
+    town: str
+    unit: str
+    longitude: float | None
+    latitude: float | None
+    links: dict[str, str]
+    attributes: dict[str, str | float | bool]
+    state: Literal["normal", "alarm"]
+    standing_alarms: int
+    worst_level: LevelName | None
+
+
+class DeviceView(Out):
+    device: str
+    asset: str
+    profile: str
+    address: str
+    expected_interval_s: float | None
+    attributes: dict[str, str | float | bool]
+
+
+class RawView(Out):
+    time: Time
+    value: Scalar
+    quality: QualityName
+    reason: str | None
+
+
+class StepView(Out):
+    time: Time
+    count: int
+    min: float | None
+    mean: float | None
+    max: float | None
+    last: Scalar
+
+
+class ReadingsView(Out):
+    """Readings of one point, oldest first; ``step_s`` is null for raw ones."""
+
+    asset: str
+    point: str
+    unit: str | None
+    step_s: float | None
+    items: list[RawView] | list[StepView]
+    cursor: str | None = None
+
+
+class LedgerView(Out):
+    """received = stored + duplicate + rejected_total + in_flight, counted in frames."""
+
+    device: str | None
+    received: int
+    stored: int
+    duplicate: int
+    rejected: dict[str, int]
+    rejected_total: int
+    in_flight: int
+    readings: int
+    bad_readings: int
+    conflicts: int
+    extra_points: int
+    balanced: bool
+
+
+class LedgerOut(LedgerView):
+    """The account in all, with a page of the devices' accounts (none when one device was asked for)."""
+
+    devices: list[LedgerView] = []
+    cursor: str | None = None
+
+
+class RejectedView(Out):
+    """A frame that became no readings. The payload is cut to 4 kB; ``payload_text`` is null when it is not UTF-8."""
+
+    position: int
+    index: int
+    received_time: Time
+    device: str | None
+    code: str
+    reason: str
+    kind: str
+    source: str
+    address: str
+    principal: str
+    retained: bool
+    payload_size: int
+    payload_text: str | None
+    payload_base64: str
+
+
+class AuditView(Out):
+    id: int
+    at: Time
+    who: str
+    channel: str
+    action: str
+    subject: str
+    outcome: str
+    why: str | None
+
+
+class PartView(Out):
+    ok: bool
+    text: str
+    figures: dict[str, Scalar]
+
+
+class HealthView(Out):
+    status: Literal["ok", "failing"]
+    version: str
+    now: Time
+    started_at: Time
+    reasons: list[str]
+    rates: dict[str, float]
+    parts: dict[str, PartView]
+
+
+class WhoView(Out):
+    """Who the console takes you for."""
+
+    name: str
+    role: RoleName
+
+
+class TokenView(Out):
+    token_id: str
+    name: str
+    role: RoleName
+    created_at: Time
+    expires_at: Time | None
+    revoked_at: Time | None
+
+
+class NewTokenView(Out):
+    """``token`` is shown this once and never again."""
+
+    token: str
+    name: str
+    role: RoleName
+
+
+class ProblemView(Out):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    titles: Title
+    status: int
+    code: str
+    detail: str | None = None
+
+
+class DoneView(Out):
+    """A command that was carried out, and the alarm after it."""
+
+    command_id: str
+    at: Time
+    alarm: AlarmView
+
+
+# --------------------------------------------------------------------------------------------- what callers send
+
+Rev = Annotated[int, Field(ge=0, le=2**53, description="The rev of the alarm as the person saw it.")]
+Words = Annotated[str, Field(min_length=1, max_length=1000)]
+MaybeWords = Annotated[str | None, Field(max_length=1000)]
+
+
+class Simple(In):
+    """Acknowledge, unshelve, in-service, reset."""
+
+    rev: Rev
+    comment: MaybeWords = None
+
+
+class Commented(In):
+    """Un-acknowledge and comment: words are required."""
+
+    rev: Rev
+    comment: Words
+
+
+class Shelving(In):
+    """``duration_s``: seconds until the shelf ends; ``once``: it ends with the current or next active period too."""
+
+    rev: Rev
+    reason: Words
+    duration_s: Annotated[int, Field(ge=1, le=30 * 86400)]
+    once: bool = False
+
+
+class OutOfServicing(In):
+    rev: Rev
+    work: Annotated[str, Field(min_length=1, max_length=200)]
+    reason: Words
+
+
+class Assigning(In):
+    """``to``: a person or crew; null takes the assignment away."""
+
+    rev: Rev
+    to: Annotated[str | None, Field(max_length=100)]
+    comment: MaybeWords = None
+
+
+class SignIn(In):
+    token: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class NewToken(In):
+    name: Annotated[str, Field(pattern=r"^[\w.@-]{1,64}$")]
+    role: RoleName
+    expires_at: Time | None = None

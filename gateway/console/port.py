@@ -1,0 +1,152 @@
+"""What the console needs from the rest of the house; the composition root hands it in.
+
+``Records`` is the store as it is. ``ConsolePort`` adds what only the running gateway knows. Both are read-only but for
+``submit``: the single way a person changes anything is a command through the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from gateway.core.model import AlarmRecord, Command, CommandDone, Device, Micros, Quality, Transition, Value
+from gateway.core.records import (
+    AlarmFilter,
+    AssetFilter,
+    AssetRow,
+    AuditRow,
+    CommandRow,
+    Page,
+    RejectedRow,
+    Role,
+    TokenRow,
+)
+
+
+class PointView(msgspec.Struct, frozen=True):
+    """The current value of one point of one asset. ``stale``: no good reading for longer than the point may be silent."""
+
+    point: str
+    value: Value
+    unit: str
+    quality: Quality
+    source_time: Micros
+    received_at: Micros
+    device: str
+    reason: str | None = None
+    stale: bool = False
+
+
+class RawRow(msgspec.Struct, frozen=True):
+    """One stored reading."""
+
+    time: Micros
+    value: Value
+    quality: Quality
+    reason: str | None = None
+
+
+class StepRow(msgspec.Struct, frozen=True):
+    """The good readings of one step, which begins at ``time``."""
+
+    time: Micros
+    count: int
+    min: float | None
+    mean: float | None
+    max: float | None
+    last: Value
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One part of the gateway: well or not, a word for people, and figures for programs."""
+
+    name: str
+    ok: bool
+    text: str = ""
+    figures: dict[str, float | int | str | bool | None] = {}
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The gateway does its job when every part is ok. ``rates``: per second, over the last ten seconds or so."""
+
+    version: str
+    started_at: Micros
+    now: Micros
+    parts: list[Part]
+    rates: dict[str, float] = {}
+
+    @property
+    def ok(self) -> bool:
+        return all(part.ok for part in self.parts)
+
+
+class Records(Protocol):
+    """The store's questions; ValueError for a cursor that is not of that list, Unavailable when it takes too long."""
+
+    async def alarms(self, wanted: AlarmFilter, limit: int, cursor: str | None = None) -> Page[AlarmRecord]: ...
+    async def alarm(self, alarm_id: str) -> AlarmRecord | None: ...
+    async def standing(self, limit: int) -> list[AlarmRecord]: ...
+    async def history(self, alarm_id: str, limit: int, cursor: str | None = None) -> Page[Transition]: ...
+    async def assets(self, wanted: AssetFilter, limit: int, cursor: str | None = None) -> Page[AssetRow]: ...
+    async def asset(self, asset_id: str) -> AssetRow | None: ...
+    async def devices(self, asset: str | None, limit: int, cursor: str | None = None) -> Page[Device]: ...
+    async def rejected(self, device: str | None, limit: int, cursor: str | None = None) -> Page[RejectedRow]: ...
+    async def audit(self, limit: int, cursor: str | None = None) -> Page[AuditRow]: ...
+    async def add_audit(self, once: str, row: AuditRow) -> None: ...
+    async def command(self, command_id: str) -> CommandRow | None: ...
+    async def tokens(self) -> list[TokenRow]: ...
+    async def token(self, secret: str, now: Micros) -> TokenRow | None: ...
+    async def create_token(self, name: str, role: Role, at: Micros, expires_at: Micros | None = None) -> str: ...
+    async def revoke_token(self, name: str, at: Micros) -> bool: ...
+    async def session(self, session_id: str, now: Micros) -> TokenRow | None: ...
+    async def create_session(self, secret: str, now: Micros, lasts: Micros) -> str | None: ...
+    async def end_session(self, session_id: str) -> None: ...
+
+
+class ConsolePort(Protocol):
+    """The running gateway, as the console sees it."""
+
+    @property
+    def records(self) -> Records:
+        """The store."""
+        ...
+
+    def now(self) -> Micros:
+        """Gateway time."""
+        ...
+
+    async def submit(self, command: Command) -> CommandDone:
+        """Journal, carry out and store a command. Raises CommandRefused with its code, or Unavailable when there is no
+        answer in time (it is journaled and may still be carried out)."""
+        ...
+
+    def points(self, asset_id: str) -> Sequence[PointView]:
+        """Current values of an asset, by name; empty when nothing was ever heard of it."""
+        ...
+
+    def rule(self, rule_id: str) -> Mapping[str, object] | None:
+        """A rule in force as plain data (JSON types), None when there is no such rule any more."""
+        ...
+
+    async def readings(
+        self, asset: str, point: str, start: Micros, end: Micros, step: Micros | None, limit: int
+    ) -> Sequence[RawRow] | Sequence[StepRow]:
+        """Readings with start ≤ time < end, oldest first, at most ``limit``: raw ones, or one row a ``step`` (empty
+        steps left out)."""
+        ...
+
+    def ledger(self, device: str | None) -> Mapping[str, object] | None:
+        """``core.ledger.Ledger.balance``: of one device (None when there is no account of that name), or in all."""
+        ...
+
+    def ledger_devices(self, after: str, limit: int) -> Sequence[str]:
+        """Names of the accounts behind ``after``, sorted."""
+        ...
+
+    def health(self) -> Health: ...
+
+    def metrics(self) -> bytes:
+        """Prometheus text format."""
+        ...

@@ -1,0 +1,62 @@
+"""One browser's end of the live feed: an HTTP answer that does not end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from gateway.console.feed import FeedEvent
+
+STALLED_S = 30.0  # a browser that takes nothing for this long is gone or hopeless; it comes back by itself
+CHECK_S = 5.0  # how soon a stream notices that its token or session has ended
+
+
+class EventStream(Response):
+    """Server-Sent Events until the feed closes, the browser leaves, stalls, or is no longer ``allowed``."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncGenerator[FeedEvent, None], allowed: Callable[[], Awaitable[bool]]) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._events = events
+        self._allowed = allowed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": b"retry: 2000\n\n", "more_body": True})
+        tasks = {
+            asyncio.create_task(self._send(send), name="stream-send"),
+            asyncio.create_task(_left(receive), name="stream-left"),
+            asyncio.create_task(self._forbidden(), name="stream-allowed"),
+        }
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, TimeoutError):
+                raise error
+        async with asyncio.timeout(STALLED_S):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send(self, send: Send) -> None:
+        async with aclosing(self._events) as events:
+            async for event in events:
+                async with asyncio.timeout(STALLED_S):
+                    await send({"type": "http.response.body", "body": event.wire(), "more_body": True})
+
+    async def _forbidden(self) -> None:
+        while await self._allowed():
+            await asyncio.sleep(CHECK_S)
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

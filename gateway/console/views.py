@@ -1,0 +1,238 @@
+"""How our values look in JSON: one function a kind of thing, used by the API and by the live feed alike, so that both
+say the same. ``models.py`` describes the same shapes for OpenAPI; a test holds them together.
+"""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from gateway.console.port import Health, PointView, RawRow, StepRow
+from gateway.core.model import AlarmRecord, Asset, Device, Level, Micros, Transition
+from gateway.core.records import AssetRow, AuditRow, RejectedRow, TokenRow
+
+COLOURS = {Level.I: "red", Level.II: "orange", Level.III: "yellow", Level.IV: "blue"}
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = 253_402_300_799 * 1_000_000  # the year 9999, the last that ISO 8601 writes with four digits
+
+
+def iso(at: Micros) -> str:
+    """Microseconds UTC as ISO 8601 with zone: ``2025-07-20T12:00:00.5Z``; times beyond the calendar are clamped."""
+    moment = _EPOCH + timedelta(microseconds=max(-62_135_596_800_000_000, min(at, _LATEST)))
+    text = moment.replace(tzinfo=None).isoformat()
+    return (text.rstrip("0") if "." in text else text) + "Z"
+
+
+def iso_or_none(at: Micros | None) -> str | None:
+    return None if at is None else iso(at)
+
+
+def micros(text: str) -> Micros:
+    """ISO 8601 with a zone as microseconds UTC. A "+" that a URL turned into a space is understood.
+    Raises ValueError."""
+    moment = datetime.fromisoformat(text.strip().replace(" ", "+") if " " in text.strip()[19:] else text.strip())
+    if moment.tzinfo is None:
+        raise ValueError("a time needs a zone: 2025-07-20T20:00:00+08:00, or …Z")
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def alarm(record: AlarmRecord) -> dict[str, Any]:
+    out = record.out_of_service
+    return {
+        "alarm_id": record.alarm_id,
+        "asset": record.asset,
+        "rule": record.rule,
+        "kind": record.kind,
+        "title": {"zh": record.title_zh, "en": record.title_en},
+        "state": record.isa_state.value,
+        "active": record.is_active,
+        "annunciated": record.annunciated,
+        "level": record.level.name,
+        "last_level": record.last_level.name,
+        "max_level": record.max_level.name,
+        "colour": COLOURS[record.level],
+        "occurrence_id": record.occurrence_id,
+        "rev": record.rev,
+        "enabled": record.enabled,
+        "condition": record.cond.value,
+        "acked": record.acked,
+        "confirmed": record.confirmed,
+        "latched": record.latched,
+        "shelve": record.shelve.value,
+        "unshelve_at": iso_or_none(record.unshelve_at),
+        "suppressed_by": list(record.suppressed_by),
+        "out_of_service": None
+        if out is None
+        else {"work": out.work, "by": out.by, "reason": out.reason, "since": iso(out.since)},
+        "quality": record.quality.value,
+        "chattering": record.chattering,
+        "stale": record.stale,
+        "first_in_group": record.first_in_group,
+        "parent_alarm_id": record.parent_alarm_id,
+        "repeat_count": record.repeat_count,
+        "realarm_count": record.realarm_count,
+        "active_at": iso_or_none(record.active_at),
+        "detected_at": iso_or_none(record.detected_at),
+        "inactive_at": iso_or_none(record.inactive_at),
+        "acked_at": iso_or_none(record.acked_at),
+        "closed_at": iso_or_none(record.closed_at),
+        "acked_by": record.acked_by,
+        "ack_channel": record.ack_channel,
+        "comment": record.comment,
+        "assigned_to": record.assigned_to,
+        "retroactive": record.retroactive,
+        "simulated": record.simulated,
+        "shadow": record.shadow,
+        "work": record.work,
+        "value": record.value,
+        "limit": record.limit,
+        "unit": record.unit,
+    }
+
+
+def transition(step: Transition) -> dict[str, Any]:
+    return {
+        "alarm_id": step.alarm_id,
+        "rev": step.rev,
+        "at": iso(step.at),
+        "cause": step.cause,
+        "from": step.from_state.value,
+        "to": step.to_state.value,
+        "notify": step.notify,
+        "by": step.by,
+        "why": step.why,
+        "late": step.late,
+        "alarm": alarm(step.record),
+    }
+
+
+def asset(row: AssetRow) -> dict[str, Any]:
+    thing = row.asset
+    return {
+        "asset": thing.asset,
+        "kind": thing.kind,
+        "name": thing.name,
+        "road": thing.road,
+        "town": thing.town,
+        "unit": thing.unit,
+        "longitude": thing.longitude,
+        "latitude": thing.latitude,
+        "links": thing.links,
+        "attributes": thing.attributes,
+        "state": row.state.value,
+        "standing_alarms": row.standing_alarms,
+        "worst_level": None if row.worst_level is None else row.worst_level.name,
+    }
+
+
+def device(thing: Device) -> dict[str, Any]:
+    interval = thing.expected_interval
+    return {
+        "device": thing.device,
+        "asset": thing.asset,
+        "profile": thing.profile,
+        "address": thing.address or thing.device,
+        "expected_interval_s": None if interval is None else interval / 1_000_000,
+        "attributes": thing.attributes,
+    }
+
+
+def point(current: PointView) -> dict[str, Any]:
+    return {
+        "point": current.point,
+        "value": current.value,
+        "unit": current.unit,
+        "quality": current.quality.value,
+        "reason": current.reason,
+        "source_time": iso(current.source_time),
+        "received_time": iso(current.received_at),
+        "device": current.device,
+        "stale": current.stale,
+    }
+
+
+def geometry(thing: Asset) -> dict[str, Any] | None:
+    """GeoJSON geometry (RFC 7946), null for an asset without coordinates."""
+    if thing.longitude is None or thing.latitude is None:
+        return None
+    return {"type": "Point", "coordinates": [thing.longitude, thing.latitude]}
+
+
+def asset_feature(row: AssetRow) -> dict[str, Any]:
+    properties = {name: value for name, value in asset(row).items() if name not in ("longitude", "latitude")}
+    return {"type": "Feature", "id": row.asset.asset, "geometry": geometry(row.asset), "properties": properties}
+
+
+def reading(row: RawRow | StepRow) -> dict[str, Any]:
+    if isinstance(row, RawRow):
+        return {"time": iso(row.time), "value": row.value, "quality": row.quality.value, "reason": row.reason}
+    return {
+        "time": iso(row.time),
+        "count": row.count,
+        "min": row.min,
+        "mean": row.mean,
+        "max": row.max,
+        "last": row.last,
+    }
+
+
+def rejected(row: RejectedRow) -> dict[str, Any]:
+    """The payload as text when it is text, and always as base64: nonsense must survive being shown."""
+    try:
+        text: str | None = row.payload.decode()
+    except UnicodeDecodeError:
+        text = None
+    return {
+        "position": row.position,
+        "index": row.index,
+        "received_time": iso(row.received_at),
+        "device": row.device,
+        "code": row.code,
+        "reason": row.reason,
+        "kind": row.kind,
+        "source": row.source,
+        "address": row.address,
+        "principal": row.principal,
+        "retained": row.retained,
+        "payload_size": row.payload_size,
+        "payload_text": text,
+        "payload_base64": base64.b64encode(row.payload).decode(),
+    }
+
+
+def audit(row: AuditRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "at": iso(row.at),
+        "who": row.who,
+        "channel": row.channel,
+        "action": row.action,
+        "subject": row.subject,
+        "outcome": row.outcome,
+        "why": row.why,
+    }
+
+
+def token(row: TokenRow) -> dict[str, Any]:
+    return {
+        "token_id": row.token_id,
+        "name": row.name,
+        "role": row.role.word,
+        "created_at": iso(row.created_at),
+        "expires_at": iso_or_none(row.expires_at),
+        "revoked_at": iso_or_none(row.revoked_at),
+    }
+
+
+def health(report: Health) -> dict[str, Any]:
+    return {
+        "status": "ok" if report.ok else "failing",
+        "version": report.version,
+        "now": iso(report.now),
+        "started_at": iso(report.started_at),
+        "reasons": [f"{part.name}: {part.text or 'not well'}" for part in report.parts if not part.ok],
+        "rates": report.rates,
+        "parts": {part.name: {"ok": part.ok, "text": part.text, "figures": part.figures} for part in report.parts},
+    }

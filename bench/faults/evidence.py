@@ -1,0 +1,136 @@
+"""What a stopped gateway left on its disk, read without any of the gateway's own readers.
+
+The journal is read as SQLite rows of MessagePack, the store as SQLite rows of JSON, the history as DuckDB and Parquet
+tables: if the gateway's readers hid something, it would show here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apsw
+import msgspec
+
+from gateway.core.model import Frame
+
+_frames = msgspec.msgpack.Decoder(list[Frame])
+
+
+class KeptReading(NamedTuple):
+    """One row of history. ``source_time`` in microseconds; ``value`` None when the reading was bad."""
+
+    asset: str
+    point: str
+    source_time: int
+    value: float | str | None
+    quality: str
+
+
+class KeptTransition(NamedTuple):
+    """One row of ``transitions``: the whole document, and the place it came from."""
+
+    alarm_id: str
+    rev: int
+    position: int
+    document: dict[str, Any]
+
+
+class KeptOutbox(NamedTuple):
+    alarm_id: str
+    rev: int
+    receiver: str
+    state: str
+
+
+class Told(NamedTuple):
+    """One notification as a witness received it: ``answered`` is the HTTP status it gave, 0 for none."""
+
+    key: str
+    alarm_id: str
+    rev: int
+    state: str
+    received_at: int
+    answered: int
+
+
+def told_to(witness: Path) -> list[Told]:
+    """What a witness wrote down, in the order it heard it."""
+    with _readonly(witness) as database:
+        return [
+            Told(key, alarm, rev, state, at, int(answer[:3]) if answer[:3].isdigit() and "after" not in answer else 0)
+            for key, alarm, rev, state, at, answer in database.execute(
+                "SELECT key, alarm, rev, state, received_at, answer FROM notifications WHERE alarm IS NOT NULL "
+                "ORDER BY number"
+            )
+        ]
+
+
+@contextmanager
+def _readonly(path: Path) -> Iterator[Any]:
+    database = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        database.set_busy_timeout(5_000)
+        yield database
+    finally:
+        database.close()
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """The data folder of a gateway that has stopped."""
+
+    path: Path
+
+    def batches(self) -> Iterator[tuple[int, list[Frame]]]:
+        """Every batch of the journal that is not in quarantine, in order of position."""
+        with _readonly(self.path / "journal.db") as database:
+            for position, payload in database.execute("SELECT position, payload FROM batch ORDER BY position"):
+                yield position, _frames.decode(payload)
+
+    def quarantined(self) -> list[tuple[int, str]]:
+        """Damaged batches the journal set aside: position, reason."""
+        with _readonly(self.path / "journal.db") as database:
+            return list(database.execute("SELECT position, reason FROM quarantine ORDER BY position"))
+
+    def readings(self) -> Iterator[KeptReading]:
+        """Every reading of history, however it is stored, in no order."""
+        raise NotImplementedError
+
+    def transitions(self) -> list[KeptTransition]:
+        """By alarm and rev."""
+        with _readonly(self.path / "store.db") as database:
+            return [
+                KeptTransition(alarm_id, rev, position, json.loads(document))
+                for alarm_id, rev, position, document in database.execute(
+                    "SELECT alarm_id, rev, position, document FROM transitions ORDER BY alarm_id, rev"
+                )
+            ]
+
+    def alarm_records(self) -> dict[str, dict[str, Any]]:
+        """The live record of every alarm."""
+        with _readonly(self.path / "store.db") as database:
+            return {i: json.loads(record) for i, record in database.execute("SELECT alarm_id, record FROM alarms")}
+
+    def outbox(self) -> list[KeptOutbox]:
+        with _readonly(self.path / "store.db") as database:
+            return [KeptOutbox(*row) for row in database.execute("SELECT alarm_id, rev, receiver, state FROM outbox")]
+
+    def rejected(self) -> dict[str, int]:
+        """How many frames are kept per code of rejection."""
+        with _readonly(self.path / "store.db") as database:
+            return dict(database.execute("SELECT code, count(*) FROM rejected GROUP BY code"))
+
+    def store_position(self) -> int:
+        with _readonly(self.path / "store.db") as database:
+            row = database.execute("SELECT position FROM progress WHERE name = 'position'").fetchone()
+            return int(row[0]) if row else 0
+
+    def bundles(self) -> dict[str, str]:
+        """Every configuration that was ever in force: hash → JSON."""
+        with _readonly(self.path / "store.db") as database:
+            return dict(database.execute("SELECT hash, bundle FROM configurations"))

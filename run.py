@@ -64,7 +64,7 @@ CAUSES: tuple[tuple[str, str], ...] = (
      "be reached (PIP_INDEX_URL)"),
     (r"certificate", "the package index's certificate is not trusted: name your CA file in SSL_CERT_FILE and PIP_CERT"),
     (r"No matching distribution|No solution found|not found in the package registry|has no wheels|no wheels with",
-     "the package index in use lacks a package for this machine"),
+     "the package index in use lacks a package for this machine, or cannot be reached"),
 )  # fmt: skip
 
 
@@ -140,7 +140,7 @@ def set_up(testing: bool) -> None:
     except SetupFailed as failure:
         if "disk is full" in str(failure):
             raise
-        say(f"going on with pip ({failure})")
+        say(f"going on with pip ({str(failure).partition(':')[0]})")
         install_with_pip(requirements)
     STAMP.write_text(wanted(testing) + "\n")
     say(f"ready after {time.monotonic() - start:.0f} s")
@@ -204,7 +204,7 @@ def install_with_pip(requirements: Path) -> None:
 
 
 def usable_venv() -> bool:
-    """Is there a Python of our version in .venv, and was it made for this place (a moved folder's scripts are lost)?"""
+    """Is there a Python of the same version in .venv, and does it work? (One that a removed Python made does not.)"""
     check = f"import sys; sys.exit(sys.version != {sys.version!r} or sys.prefix != {str(VENV)!r})"
     with contextlib.suppress(OSError):
         return subprocess.run([PYTHON, "-c", check], capture_output=True).returncode == 0

@@ -270,7 +270,9 @@ class _Worker:
                     words = await self._read(poll.unit.unit_id, block)
                     answered = True
                 except DeviceSaysNo as no:
-                    error, answered = str(no), True
+                    error = str(no)
+                    answered = answered or not no.absent
+                    gave_up = error if no.absent else None
                 except (NoAnswer, LinkBroken) as fault:
                     # The rest of this cycle would only wait as long again, and its neighbours with it.
                     error = gave_up = str(fault)

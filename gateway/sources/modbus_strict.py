@@ -49,7 +49,11 @@ class NoAnswer(LinkBroken):
 
 
 class DeviceSaysNo(Exception):
-    """A proper exception answer: the unit lives, this block cannot be read now."""
+    """A proper exception answer: this block cannot be read now. ``absent``: a converter says it about a silent unit."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exception {code:02d}: {EXCEPTIONS.get(code, 'not in the standard')}")
+        self.absent = code in (10, 11)
 
 
 class _Fault(ModbusPDU):
@@ -175,7 +179,7 @@ class StrictClient:
         finally:
             framer.function_code = 0
         if isinstance(answer, _Exception):
-            raise DeviceSaysNo(f"exception {answer.code:02d}: {EXCEPTIONS.get(answer.code, 'not in the standard')}")
+            raise DeviceSaysNo(answer.code)
         if not isinstance(answer, _Answer):
             raise LinkBroken(answer.reason if isinstance(answer, _Fault) else "an answer of no known kind")
         data = answer.data

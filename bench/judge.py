@@ -87,7 +87,8 @@ class Verdict(msgspec.Struct):
 @dataclass
 class Case:
     """Everything the judge is given. ``raises``: telemetry that was made to raise (its frames are quarantined);
-    ``sink``: (asset, point, source time in ms, value) of every point the sink holds; ``balance``: the gateway's own
+    ``sink``: (asset, point, source time in ms, value) of every point the sink holds, ``sink_refuses``: (asset, point)
+    it was told to refuse; ``balance``: the gateway's own
     ledger just before it stopped; ``excused``: messages (device, sequence) that may be missing, with the reason known
     to the caller; ``receivers``: who must be told of each notification."""
 
@@ -96,6 +97,7 @@ class Case:
     witness: Path | None = None
     balance: Mapping[str, Any] | None = None
     sink: set[tuple[str, str, int, float]] | None = None
+    sink_refuses: set[tuple[str, str]] = field(default_factory=set)
     receivers: Sequence[str] = ()
     raises: bytes | None = None
     excused: set[_PLACES] = field(default_factory=set)
@@ -137,7 +139,7 @@ def judge(case: Case) -> Verdict:
     if case.witness is not None:
         verdict.findings += _told_in_order(folder, told_to(case.witness))
     if case.sink is not None:
-        verdict.findings.append(_sink_equals_history(folder, case.sink))
+        verdict.findings.append(_sink_equals_history(folder, case.sink, case.sink_refuses))
     verdict.raised = sorted({t.alarm_id for t in transitions})
     verdict.figures = {
         "sent": float(len(sent)),
@@ -421,11 +423,13 @@ def _told_in_order(folder: DataFolder, told: Sequence[Told]) -> list[Finding]:
     return [complete, order]
 
 
-def _sink_equals_history(folder: DataFolder, sink: set[tuple[str, str, int, float]]) -> Finding:
+def _sink_equals_history(
+    folder: DataFolder, sink: set[tuple[str, str, int, float]], refused: set[tuple[str, str]]
+) -> Finding:
     history = {
         (r.asset, r.point, r.source_time // 1000, float(r.value))
         for r in folder.readings()
-        if isinstance(r.value, (int, float)) and r.quality != "bad"
+        if isinstance(r.value, (int, float)) and r.quality != "bad" and (r.asset, r.point) not in refused
     }
     finding = Finding("I6 the sink holds what history holds", len(history))
     for missing in sorted(history - sink):

@@ -26,7 +26,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +36,7 @@ import httpx
 import psutil
 import yaml
 
-from bench.faults.evidence import DataFolder
+from bench.faults.evidence import DataFolder, told_to
 from bench.judge import ENDED, Case, Finding, Verdict, judge, recovered_within
 from gateway.sources.broker import derived_password, secret_file
 from simulators.witness import Answer, Witness
@@ -380,7 +380,8 @@ class Scene:
         self,
         *,
         raises: bytes | None = None,
-        sink: Callable[[], Any] | None = None,
+        sink: Callable[[], Awaitable[set[tuple[str, str, int, float]]]] | None = None,
+        sink_refuses: set[tuple[str, str]] | None = None,
         damage_expected: bool = False,
     ) -> Verdict:
         """End the load, let everything arrive, stop the gateway in order, and judge the folder."""
@@ -399,6 +400,7 @@ class Scene:
             self.folder / "witness.db",
             balance,
             held,
+            sink_refuses or set(),
             ["log", *(r["name"] for r in self.settings["receivers"])],
             raises,
             damage_expected=damage_expected,
@@ -416,6 +418,16 @@ class Scene:
             "resent": float(self.summary.get("resent", 0)),
         }
         return verdict
+
+    def slowest_notification_s(self) -> float:
+        """The longest time between a step of an alarm and its first arrival at the witness."""
+        steps = {(t.alarm_id, t.rev): int(t.document["at"]) for t in DataFolder(self.gateway.data).transitions()}
+        delays: dict[tuple[str, int], float] = {}
+        for one in told_to(self.folder / "witness.db"):
+            key = (one.alarm_id, one.rev)
+            if key in steps:
+                delays.setdefault(key, (one.received_at - steps[key]) / 1e6)
+        return max(delays.values(), default=0.0)
 
     async def _outbox_empty(self, timeout_s: float = 15.0) -> None:
         """Wait for the last notification; what is still open then is the judge's business."""

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from bench.faults import faults
+from bench.faults.database import DONE, error, refusing, scripted_database
 from bench.faults.faults import FakedClock
 from bench.faults.harness import HarnessError, LoopDisk, Scene, can_mount, until
 from bench.judge import Verdict, expect
@@ -152,6 +153,44 @@ async def strangers(folder: Path, chance: random.Random, environment: Mapping[st
         return await scene.conclude(raises=POISON)
 
 
+async def sink(folder: Path, chance: random.Random, environment: Mapping[str, str]) -> Verdict:
+    """F61: the sink is away, then ill, then silent, then refuses one point; the rest of the gateway never notices."""
+    refused = ("load-000007", "freeboard" if chance.random() < 0.5 else "level")
+    async with scripted_database() as database:
+        database.closed = True
+        sinks = [{"name": "influx", "url": database.url}]
+        async with Scene.open(folder, environment=environment, alarms_every=2, sinks=sinks) as scene:
+            await scene.start()
+            async with scene.fault("F61 sink away"):
+                await asyncio.sleep(1.5)
+            async with scene.fault("F61 sink ill"):
+                database.closed, database.script = False, lambda lines: error(500, "internal")
+                await asyncio.sleep(1.5)
+            async with scene.fault("F61 sink silent"):
+                database.script, database.silent = lambda lines: DONE, True
+                await asyncio.sleep(1.5)
+            async with scene.fault("F61 sink refuses one point"):
+                database.script, database.silent = refusing(*refused), False
+                await asyncio.sleep(0.5)
+
+            async def held() -> set[tuple[str, str, int, float]]:
+                """What the sink holds once nothing more arrives, and what it refused as if it held it."""
+                before = -1
+                while before != len(database.stored) or not database.stored:
+                    before = len(database.stored)
+                    await asyncio.sleep(2.0)
+                return database.points()
+
+            verdict = await scene.conclude(sink=held, sink_refuses={refused})
+            named = scene.gateway.said("/".join(refused))
+            late = scene.slowest_notification_s()
+    verdict.findings += [
+        expect("F61 the refused point is named once", named == 1, named),
+        expect("F61 no alarm waits for the sink (told within 2 s)", late < 2.0, f"{late:.1f} s"),
+    ]
+    return verdict
+
+
 STORIES: dict[str, Story] = {
     "kills": kills,
     "boundaries": boundaries,
@@ -160,6 +199,7 @@ STORIES: dict[str, Story] = {
     "full_disk": full_disk,
     "damage": damage,
     "clock": clock,
+    "sink": sink,
     "strangers": strangers,
 }
 

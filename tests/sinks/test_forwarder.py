@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.faults.database import DONE, ScriptedDatabase, error, scripted_database
 from gateway.core.model import Quality, Reading
 from gateway.errors import Rejected, Unavailable
 from gateway.ports import Sink
@@ -16,7 +17,6 @@ from gateway.sinks.cursor import FileCursor
 from gateway.sinks.forwarder import Forwarder
 from gateway.sinks.influx import AssetTags, InfluxSink
 from tests.servers import victoria_metrics
-from tests.sinks.scripted import DONE, ScriptedDatabase, error, scripted_database
 
 T0 = 1_735_689_600_000_000
 

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 import pytest_asyncio
 
+from bench.faults.database import ScriptedDatabase, error, scripted_database
 from gateway.core.model import Quality, Reading, Value
 from gateway.errors import Rejected, Unavailable
 from gateway.sinks.influx import NUMBERS_ONLY, AssetTags, InfluxSink, field_text, lines_of, tag_text
 from tests.servers import Database
-from tests.sinks.scripted import ScriptedDatabase, error, scripted_database
 
 T0 = 1_735_689_600_000_000  # 2025-01-01T00:00:00Z
 LAMP = AssetTags("lamp", "水泊中路", "水泊街道")

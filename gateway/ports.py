@@ -73,9 +73,12 @@ class Sink(Protocol):
 class Notification(Protocol):
     """What a receiver is given; see ``notify.dispatcher``."""
 
-    key: str
-    transition: Transition
-    attempt: int
+    @property
+    def key(self) -> str: ...
+    @property
+    def transition(self) -> Transition: ...
+    @property
+    def attempt(self) -> int: ...
 
 
 class Receiver(Protocol):

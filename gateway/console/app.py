@@ -1,4 +1,4 @@
-"""The console's HTTP application: the API of ``docs/api.md``, the live stream, and the page. ``create_app`` builds it."""
+"""The console's HTTP application: the API of ``docs/api.md``, the live stream, and the page."""
 
 from __future__ import annotations
 

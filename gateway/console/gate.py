@@ -1,7 +1,7 @@
 """The door of the console: nothing behind it is reached without a name, but for what is listed as public here.
 
-Two ways to show who one is: ``Authorization: Bearer <token>`` for programs; for browsers a session cookie that was given
-for a token (``POST /api/v1/session``). A write with a cookie must also prove that our own page made it: the header
+Two ways to show who one is: ``Authorization: Bearer <token>`` for programs; for browsers a session cookie, given for a
+token by ``POST /api/v1/session``. A write with a cookie must also prove that our own page made it: the header
 ``X-Citywatch``, which another site cannot send unasked, and an ``Origin`` that is this very host.
 
 The door also caps bodies, and puts the security headers on every answer.

@@ -26,7 +26,10 @@ from gateway.core.records import (
 
 
 class PointView(msgspec.Struct, frozen=True):
-    """The current value of one point of one asset. ``stale``: no good reading for longer than the point may be silent."""
+    """The current value of one point of one asset.
+
+    ``stale``: no good reading for longer than the point may be silent.
+    """
 
     point: str
     value: Value

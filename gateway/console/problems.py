@@ -52,7 +52,7 @@ def problem_response(
 ) -> JSONResponse:
     """The document of a problem; ``more`` are extension members."""
     status, zh, en = TITLES[code]
-    document = {"type": f"urn:citywatch:problem:{code}", "title": en, "titles": {"zh": zh, "en": en}}
+    document: dict[str, Any] = {"type": f"urn:citywatch:problem:{code}", "title": en, "titles": {"zh": zh, "en": en}}
     document |= {"status": status, "code": code, **({"detail": detail} if detail else {}), **more}
     extra = dict(headers or {})
     if status == 401:

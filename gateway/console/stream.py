@@ -53,7 +53,7 @@ class EventStream(Response):
                     await send({"type": "http.response.body", "body": event.wire(), "more_body": True})
 
     async def _forbidden(self) -> None:
-        while await self._allowed():
+        while await self._allowed():  # noqa: ASYNC110  nobody tells us when a token expires
             await asyncio.sleep(CHECK_S)
 
 

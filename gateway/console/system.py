@@ -1,4 +1,4 @@
-"""The gateway about itself over HTTP: health, ledger, rejected frames, audit, metrics, the live stream, tokens, sign-in."""
+"""The gateway about itself over HTTP: health, ledger, rejected frames, audit, metrics, live stream, tokens, sign-in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from gateway.console import models, views
 from gateway.console.feed import Feed
@@ -61,7 +61,7 @@ def routes(gateway: ConsolePort, feed: Feed, gate: Gate) -> APIRouter:
     router = APIRouter(tags=["system"])
     records = gateway.records
 
-    @router.get("/stream", response_class=EventStream)
+    @router.get("/stream", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
     async def stream(request: Request, last_event_id: Annotated[str | None, Header()] = None) -> Response:
         """Server-Sent Events: ``snapshot`` (the standing alarms), then ``alarm`` (each transition); ``alive`` every
         15 s. ``Last-Event-ID`` goes on where the reader stopped, or gives a fresh snapshot."""

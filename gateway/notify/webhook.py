@@ -1,0 +1,179 @@
+"""Notifications as signed JSON over HTTP, to an address that cannot be talked into reaching inside.
+
+The host is resolved once, every address of it is checked, and the connection goes to the address that was checked: a
+name that changes its mind between check and connect (DNS rebinding) gains nothing. Redirects are not followed. Answers
+are read up to 64 kB and within 10 s.
+
+A receiver checks ``X-Citywatch-Signature: t=<unix seconds>,v1=<hex>``, where v1 = HMAC-SHA256(secret, "<t>.<body>"),
+and ignores an ``Idempotency-Key`` it has seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import ipaddress
+import socket
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+import msgspec
+
+from gateway.errors import ConfigError, Mistake, Rejected, Unavailable
+from gateway.notify.message import cloud_event
+from gateway.ports import Notification
+
+TIMEOUT_S = 10.0
+MAX_ANSWER = 64 << 10
+MAX_RETRY_AFTER_S = 3600.0
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# What a server may say about a request that is right in form: not now. All other 4xx mean: never.
+_TRY_AGAIN = frozenset({408, 409, 423, 425, 429})
+
+
+class WebhookReceiver:
+    """POSTs to ``url``. ``secret``: the HMAC key; b"" sends no signature.
+
+    ``allow_loopback``: this machine may be reached (tests, a bridge that runs beside us). Private networks may, because
+    that is where a city's own servers are; link-local, multicast, unspecified and reserved addresses never.
+    Raises ConfigError for a URL that is not http or https.
+    """
+
+    def __init__(self, name: str, url: str, secret: bytes = b"", *, allow_loopback: bool = False) -> None:
+        self.name = name
+        self._secret = secret
+        self._allow_loopback = allow_loopback
+        try:
+            self._url = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise ConfigError([Mistake("receivers", None, name, f"not a URL: {error}")]) from error
+        if self._url.scheme not in ("http", "https") or not self._url.host:
+            raise ConfigError([Mistake("receivers", None, name, "the URL must be http://host/… or https://host/…")])
+        if self._url.userinfo:
+            raise ConfigError([Mistake("receivers", None, name, "no user or password in the URL: it would be logged")])
+        self._client = httpx.AsyncClient(
+            timeout=TIMEOUT_S, follow_redirects=False, trust_env=False, limits=httpx.Limits(max_connections=16)
+        )
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def send(self, notification: Notification) -> None:
+        """Raises Unavailable (again later) or Rejected (never)."""
+        body = msgspec.json.encode(cloud_event(notification))
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                addresses = await self._addresses()
+                status, retry_after_s, text = await self._post_to_first(addresses, body, notification.key)
+        except TimeoutError as error:
+            raise Unavailable(f"no answer within {TIMEOUT_S:g} s") from error
+        except httpx.HTTPError as error:
+            raise Unavailable(f"{type(error).__name__}: {error}"[:200]) from error
+        if 200 <= status < 300:
+            return
+        reason = f"HTTP {status}" + (f": {text}" if text else "")
+        if status >= 500 or status in _TRY_AGAIN:
+            raise Unavailable(reason, retry_after_s)
+        raise Rejected(reason)
+
+    async def _post_to_first(self, addresses: list[Address], body: bytes, key: str) -> tuple[int, float | None, str]:
+        """To the first address that takes a connection, as browsers do."""
+        for address in addresses[:-1]:
+            try:
+                return await self._post(address, body, key)
+            except httpx.ConnectError:
+                continue
+        return await self._post(addresses[-1], body, key)
+
+    async def _post(self, address: Address, body: bytes, key: str) -> tuple[int, float | None, str]:
+        """Send to ``address`` itself, under the host's name; (status, Retry-After in seconds, start of the text)."""
+        host = self._url.netloc.decode("ascii")
+        headers = {
+            "Host": host,
+            "Content-Type": "application/cloudevents+json; charset=utf-8",
+            "Accept-Encoding": "identity",
+            "Idempotency-Key": key.encode("ascii", "backslashreplace").decode(),
+            "User-Agent": "citywatch",
+        }
+        if self._secret:
+            headers["X-Citywatch-Signature"] = sign(self._secret, int(time.time()), body)
+        request = self._client.build_request(
+            "POST",
+            self._url.copy_with(host=str(address)),
+            content=body,
+            headers=headers,
+            extensions={"sni_hostname": self._url.raw_host.decode("ascii")},
+        )
+        answer = await self._client.send(request, stream=True)
+        try:
+            read = b""
+            async for chunk in answer.aiter_raw():
+                read += chunk
+                if len(read) > MAX_ANSWER:
+                    break
+        finally:
+            await answer.aclose()
+        text = read[:200].decode("utf-8", "replace")
+        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        return answer.status_code, _retry_after_s(answer.headers.get("retry-after")), text
+
+    async def _addresses(self) -> list[Address]:
+        """The addresses of the host; Rejected when any one of them is not allowed."""
+        host = self._url.host
+        port = self._url.port or (443 if self._url.scheme == "https" else 80)
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise Unavailable(f"{host} cannot be resolved: {error.strerror or error}") from error
+        except UnicodeError as error:
+            raise Rejected(f"{host} is not a host name") from error
+        addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+        for address in addresses:
+            if not allowed(address, loopback=self._allow_loopback):
+                raise Rejected(f"{host} is {address}, where notifications must not go")
+        return list(dict.fromkeys(addresses))
+
+
+def allowed(address: Address, *, loopback: bool) -> bool:
+    """Whether a webhook may go to ``address``; IPv4 in IPv6's clothes is judged as IPv4."""
+    inner = None
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+        if inner is None and address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    if inner is not None:
+        return allowed(inner, loopback=loopback)
+    if address.is_loopback:
+        return loopback
+    if address in _THIS_NETWORK:
+        return False
+    return not (address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved)
+
+
+_THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def sign(secret: bytes, at: int, body: bytes) -> str:
+    """The value of X-Citywatch-Signature for a body sent at ``at`` (unix seconds)."""
+    return f"t={at},v1={hmac.new(secret, f'{at}.'.encode() + body, hashlib.sha256).hexdigest()}"
+
+
+def _retry_after_s(text: str | None) -> float | None:
+    """Retry-After as seconds, from a number or a date; None when it is neither."""
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), MAX_RETRY_AFTER_S)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return min(max(0.0, (moment - datetime.now(UTC)).total_seconds()), MAX_RETRY_AFTER_S)

@@ -1,0 +1,177 @@
+"""A small gateway for the console's tests: the real store and the real feed, and a hand-made engine of one rule."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from gateway.console.app import create_app
+from gateway.console.feed import Feed
+from gateway.console.port import Health, Part, PointView, RawRow, Records, StepRow
+from gateway.console.server import serving
+from gateway.core.model import (
+    SECOND,
+    AlarmRecord,
+    Asset,
+    AssetsChanged,
+    Command,
+    CommandDone,
+    CommandName,
+    Condition,
+    Device,
+    Event,
+    Level,
+    Micros,
+    Quality,
+    Transition,
+)
+from gateway.core.records import Role
+from gateway.errors import CommandRefused
+from gateway.store.store import Store
+
+START: Micros = 1_752_993_000 * SECOND
+
+
+def record(asset: str = "lamp-1", rule: str = "lamp-out", rev: int = 1, level: Level = Level.III, **more: object) -> AlarmRecord:
+    """An active, unacknowledged alarm."""
+    base = AlarmRecord(
+        f"{asset}/{rule}",
+        asset,
+        rule,
+        "lamp",
+        "01J",
+        rev,
+        cond=Condition.ACTIVE,
+        level=level,
+        acked=False,
+        active_at=START,
+        detected_at=START,
+        value=0.5,
+        limit=20.0,
+        unit="W",
+        title_zh="路灯熄灭",
+        title_en="Lamp out",
+    )
+    return msgspec.structs.replace(base, **more)
+
+
+def step(after: AlarmRecord, before: AlarmRecord | None = None, cause: str = "T3", **more: object) -> Transition:
+    """The transition that led to ``after``."""
+    was = before if before is not None else msgspec.structs.replace(after, cond=Condition.NORMAL, acked=True)
+    at = START + after.rev * SECOND
+    made = Transition(after.alarm_id, after.rev, at, cause, was.isa_state, after.isa_state, after, notify=True)
+    return msgspec.structs.replace(made, **more)
+
+
+ASSETS = [
+    Asset("lamp-1", "lamp", "一号灯", "水泊路", "梁山", "养护一所", 116.1, 35.8, {"feeder": "F1"}, {"rated_power": 100.0}),
+    Asset("lamp-2", "lamp", "二号灯", "水泊路", "梁山", "养护一所"),
+    Asset("pump-1", "pump", "泵站", "人民路", "梁山", "排水处"),
+]
+DEVICES = [Device("d-1", "lamp-1", "generic/json-lamp", "d-1", 15 * SECOND), Device("d-2", "lamp-2", "generic/json-lamp")]
+
+
+@dataclass
+class SmallGateway:
+    """Satisfies ``ConsolePort``. Commands change the store at once, under the lock of ``rev``, as the engine does."""
+
+    store: Store
+    feed: Feed
+    position: int = 0
+    healthy: bool = True
+    submitted: list[Command] = field(default_factory=list)
+    rows: list[RawRow | StepRow] = field(default_factory=list)
+
+    @property
+    def records(self) -> Records:
+        return self.store
+
+    def now(self) -> Micros:
+        return time.time_ns() // 1000
+
+    async def commit(self, *events: Event) -> None:
+        self.position += 1
+        await self.store.commit(self.position, events)
+        self.feed.publish([event for event in events if isinstance(event, Transition)])
+
+    async def submit(self, command: Command) -> CommandDone:
+        self.submitted.append(command)
+        before = await self.store.alarm(command.alarm_id)
+        assert before is not None
+        if command.rev is not None and command.rev != before.rev:
+            refused = ("stale_rev", f"the alarm is at rev {before.rev}")
+            await self.commit(CommandDone(command, self.now(), refused))
+            raise CommandRefused(*refused)
+        after = before
+        if command.name is CommandName.ACKNOWLEDGE:
+            after = msgspec.structs.replace(
+                before, rev=before.rev + 1, acked=True, acked_by=command.by, comment=command.why
+            )
+        done = CommandDone(command, self.now())
+        await self.commit(step(after, before, "T10", by=command.by, why=command.why), done)
+        return done
+
+    def points(self, asset_id: str) -> Sequence[PointView]:
+        if asset_id != "lamp-1":
+            return []
+        return [PointView("power", 0.5, "W", Quality.GOOD, START, START + 1, "d-1")]
+
+    def rule(self, rule_id: str) -> Mapping[str, object] | None:
+        return {"rule": rule_id, "when": {"point": "power"}} if rule_id == "lamp-out" else None
+
+    async def readings(
+        self, asset: str, point: str, start: Micros, end: Micros, step: Micros | None, limit: int
+    ) -> Sequence[RawRow] | Sequence[StepRow]:
+        return [row for row in self.rows if start <= row.time < end][:limit]  # type: ignore[return-value]
+
+    def ledger(self, device: str | None) -> Mapping[str, object] | None:
+        if device not in (None, "d-1", "d-2"):
+            return None
+        numbers = {"received": 10, "stored": 7, "duplicate": 1, "rejected_total": 2, "in_flight": 0, "readings": 28}
+        rest = {"bad_readings": 0, "conflicts": 0, "extra_points": 0, "balanced": True}
+        return {"device": device, "rejected": {"bad_payload": 2}, **numbers, **rest}
+
+    def ledger_devices(self, after: str, limit: int) -> Sequence[str]:
+        return [name for name in ("d-1", "d-2") if name > after][:limit]
+
+    def health(self) -> Health:
+        parts = [Part("journal", self.healthy, "" if self.healthy else "disk full", {"position": self.position})]
+        return Health("0.1.0", START, self.now(), parts, {"messages_per_s": 12.5, "readings_per_s": 50.0})
+
+    def metrics(self) -> bytes:
+        return b"# TYPE citywatch_up gauge\ncitywatch_up 1\n"
+
+
+@dataclass
+class Running:
+    """A console on a real port, with a token for every role."""
+
+    gateway: SmallGateway
+    url: str
+    tokens: dict[Role, str]
+
+    def client(self, role: Role | None = Role.ADMIN) -> httpx.AsyncClient:
+        headers = {} if role is None else {"Authorization": f"Bearer {self.tokens[role]}"}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=10, trust_env=False)
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, *, ring: int = 4096, port: int = 0) -> AsyncIterator[Running]:
+    """Store, feed and a real uvicorn on loopback, with the assets of this file."""
+    store = await Store.open(folder)
+    feed = Feed(store.standing, lambda: time.time_ns() // 1000, ring=ring)
+    gateway = SmallGateway(store, feed, store.position)
+    tokens = {role: await store.create_token(f"{role.word}-1", role, START) for role in Role}
+    payload = msgspec.json.encode({"assets": ASSETS, "devices": DEVICES})
+    await gateway.commit(AssetsChanged(START, payload))
+    try:
+        async with serving(create_app(gateway, feed), feed, port=port) as bound:
+            yield Running(gateway, f"http://127.0.0.1:{bound}", tokens)
+    finally:
+        await store.close()

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.faults.harness import HarnessError
+from bench.faults.disk import HarnessError
 from bench.faults.stories import SABOTAGE, STORIES
 from bench.judge import Verdict
 

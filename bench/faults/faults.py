@@ -17,7 +17,8 @@ from pathlib import Path
 
 import aiomqtt
 
-from bench.faults.harness import READY_S, STOP_S, STRANGERS, HarnessError, LoopDisk, Scene, until
+from bench.faults.disk import HarnessError, LoopDisk
+from bench.faults.harness import READY_S, STOP_S, STRANGERS, Scene, until
 from bench.judge import expect
 
 LIBFAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")

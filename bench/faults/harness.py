@@ -15,14 +15,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import fcntl
 import json
 import os
 import re
-import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -36,6 +33,7 @@ import httpx
 import psutil
 import yaml
 
+from bench.faults.disk import HarnessError
 from bench.faults.evidence import DataFolder, told_to
 from bench.judge import ENDED, Case, Finding, Verdict, judge, recovered_within
 from gateway.sources.broker import derived_password, secret_file
@@ -50,12 +48,6 @@ STRANGERS = ("stranger-1", "stranger-2")  # pipe gauges with logins of their own
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 PR_SET_PDEATHSIG = 1
-FS_IOC_SHUTDOWN = 0x8004587D
-NOLOGFLUSH = 2  # not even the file system's own journal is written
-
-
-class HarnessError(Exception):
-    """The scene itself does not work: this says nothing about the gateway's promises."""
 
 
 def die_with_parent() -> None:
@@ -449,65 +441,3 @@ def _strangers(folder: Path) -> Path:
     ]
     path.write_text(yaml.safe_dump({"assets": pipes, "devices": devices}), encoding="utf-8")
     return path
-
-
-class LoopDisk:
-    """An ext4 of its own in a file, mounted: something to cut the power of, or to fill. Root only."""
-
-    def __init__(self, folder: Path, megabytes: int) -> None:
-        self._image = folder / "disk.img"
-        self.mountpoint = folder / "disk"
-        self._megabytes = megabytes
-
-    def __enter__(self) -> LoopDisk:
-        with self._image.open("wb") as file:
-            file.truncate(self._megabytes << 20)
-        _run("mkfs.ext4", "-q", "-F", "-m", "0", str(self._image))
-        self.mountpoint.mkdir(exist_ok=True)
-        self.mount()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.unmount()
-
-    def mount(self) -> None:
-        _run("mount", "-o", "loop", str(self._image), str(self.mountpoint))
-
-    def unmount(self) -> None:
-        """Waits for the last process that holds a file on it."""
-        for _ in range(100):
-            if _try("umount", str(self.mountpoint)):
-                return
-            time.sleep(0.05)
-        _run("umount", "-l", str(self.mountpoint))
-
-    def cut(self) -> None:
-        """The power fails: nothing that was not synced will be there again."""
-        fd = os.open(self.mountpoint, os.O_RDONLY)
-        try:
-            fcntl.ioctl(fd, FS_IOC_SHUTDOWN, struct.pack("I", NOLOGFLUSH))
-        finally:
-            os.close(fd)
-
-
-def can_mount() -> bool:
-    """Whether this machine lets us mount an image of our own."""
-    tools = all(_program(name) for name in ("mkfs.ext4", "mount", "umount", "losetup"))
-    return os.geteuid() == 0 and tools and _try("losetup", "-f")
-
-
-def _program(name: str) -> str | None:
-    return shutil.which(name, path=os.environ.get("PATH", "") + ":/sbin:/usr/sbin")
-
-
-def _try(name: str, *words: str) -> bool:
-    return (
-        subprocess.run([_program(name) or name, *words], capture_output=True, timeout=30, check=False).returncode == 0
-    )
-
-
-def _run(name: str, *words: str) -> None:
-    try:
-        subprocess.run([_program(name) or name, *words], capture_output=True, timeout=30, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise HarnessError(f"{name}: {error}") from error

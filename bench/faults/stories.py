@@ -15,8 +15,9 @@ from pathlib import Path
 
 from bench.faults import faults
 from bench.faults.database import DONE, error, refusing, scripted_database
+from bench.faults.disk import HarnessError, LoopDisk, can_mount
 from bench.faults.faults import FakedClock
-from bench.faults.harness import HarnessError, LoopDisk, Scene, can_mount, until
+from bench.faults.harness import Scene, until
 from bench.judge import Verdict, expect
 
 Story = Callable[[Path, random.Random, Mapping[str, str]], Awaitable[Verdict]]

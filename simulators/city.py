@@ -10,6 +10,7 @@ gauges, 4 rain gauges, 4 pump stations and a cabinet meter and a load cell over 
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import random
 import socket
@@ -278,7 +279,11 @@ def asset_document(city: City, modbus_ports: Mapping[str, int], host: str = "127
 
 
 def write_assets(document: Mapping[str, object], path: Path) -> None:
-    """Write an asset file that a human can read; appears under its name only when it is complete."""
+    """Write an asset file: YAML that a human can read, or JSON when the name ends in ``.json`` (for cities of more
+    than some thousand lamps, where YAML is slow to read). It appears under its name only when it is complete."""
+    if path.suffix == ".json":
+        write_whole(path, json.dumps(document, ensure_ascii=False, indent=1))
+        return
     text = yaml.dump(document, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=200, default_flow_style=None)
     write_whole(path, "# Made by `python -m simulators assets`: every asset and device of the simulated city.\n" + text)
 
@@ -293,7 +298,8 @@ def write_whole(path: Path, text: str) -> None:
 
 def read_modbus_ports(path: Path) -> dict[str, int]:
     """The Modbus devices' ports as an asset file (made by ``write_assets``) tells them."""
-    document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    text = path.read_text(encoding="utf-8")
+    document = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=_Loader)
     ports: dict[str, int] = {}
     for device in document["devices"]:
         if device["device"] in MODBUS_DEVICES:

@@ -468,7 +468,7 @@ class _Link(asyncio.Protocol):
 
 
 def write_load_assets(plan: Plan, path: Path, expected_interval: str = "1h") -> None:
-    """The asset file of the load's devices: YAML (every row in JSON's spelling), or CSV when the name ends so.
+    """The asset file of the load's devices: CSV, JSON, or YAML (every row in JSON's spelling), as the name ends.
 
     ``expected_interval`` is long on purpose: silence is not what a load test is about.
     """
@@ -485,15 +485,18 @@ def write_load_assets(plan: Plan, path: Path, expected_interval: str = "1h") -> 
                 name = row["asset"]
                 writer.writerow((*row.values(), power, name, PROFILES[row["kind"]], name, expected_interval))
             return
-        file.write("assets:\n")
-        for row in rows:
-            extra = {"attributes": {"rated_power": 100}} if row["kind"] == "lamp" else {}
-            file.write(f"- {json.dumps(row | extra, ensure_ascii=False)}\n")
-        file.write("devices:\n")
-        for row in rows:
-            name = row["asset"]
-            device = {"device": name, "asset": name, "profile": PROFILES[row["kind"]], "address": name}
-            file.write(f"- {json.dumps(device | {'expected_interval': expected_interval})}\n")
+        assets = [row | ({"attributes": {"rated_power": 100}} if row["kind"] == "lamp" else {}) for row in rows]
+        devices = [
+            {"device": row["asset"], "asset": row["asset"], "profile": PROFILES[row["kind"]], "address": row["asset"],
+             "expected_interval": expected_interval}
+            for row in rows
+        ]  # fmt: skip
+        if path.suffix == ".json":
+            json.dump({"assets": assets, "devices": devices}, file, ensure_ascii=False)
+            return
+        for name, entries in (("assets", assets), ("devices", devices)):
+            file.write(f"{name}:\n")
+            file.writelines(f"- {json.dumps(entry, ensure_ascii=False)}\n" for entry in entries)
 
 
 def _asset_row(index: int, alarms_every: int) -> dict[str, Any]:
@@ -542,7 +545,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--client-prefix", default="load")
     parser.add_argument("--ledger", type=Path)
-    parser.add_argument("--assets-out", type=Path, metavar="FILE", help="write the devices' asset file (.yaml or .csv)")
+    parser.add_argument("--assets-out", type=Path, metavar="FILE", help="write the asset file (.yaml .json .csv)")
     parser.add_argument("--expected-interval", default="1h")
     parser.add_argument("--status", action="store_true", help="a JSON line of rates every second")
 

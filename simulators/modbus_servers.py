@@ -159,17 +159,20 @@ class ModbusServers:
 
     def _device(self, function_code: int, words: Callable[[], list[int]]) -> SimDevice:
         async def refresh(
-            code: int, start: int, address: int, count: int, registers: list[int], written: object
+            code: int, start: int, address: int, count: int, current: list[int], written: object
         ) -> ExcCodes | None:
             self.requests += 1
             if code != function_code:
                 return ExcCodes.ILLEGAL_FUNCTION
             now = words()
-            registers[: len(now)] = now
+            current[: len(now)] = now
             return None
 
-        used = [SimData(0, count=len(words()), datatype=DataType.REGISTERS, readonly=True)]
-        unused = [SimData(0, datatype=DataType.REGISTERS, readonly=True)]
-        bits = [SimData(0, values=[False] * 16, datatype=DataType.BITS, readonly=True)]
-        blocks = (bits, bits, used, unused) if function_code == 3 else (bits, bits, unused, used)
-        return SimDevice(MODBUS_UNIT, simdata=blocks, action=refresh)
+        def bits() -> list[SimData]:
+            return [SimData(0, values=[False] * 16, datatype=DataType.BITS, readonly=True)]
+
+        def registers() -> list[SimData]:
+            return [SimData(0, count=len(words()), datatype=DataType.REGISTERS, readonly=True)]
+
+        # Holding and input registers are both there, so that the wrong function code is refused as such.
+        return SimDevice(MODBUS_UNIT, simdata=(bits(), bits(), registers(), registers()), action=refresh)

@@ -157,10 +157,12 @@ def test_settings_of_pip_reach_uv_unless_uv_has_its_own() -> None:
     python = Path(sys.base_prefix, "bin", "python3")  # this environment need not have pip
     if subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode:
         pytest.skip(f"{python} has no pip")
-    command = [python, "-c", script]
 
     def settings(**more: str) -> str:
-        return subprocess.check_output(command, env={**environment, **more}, cwd=ROOT, text=True)
+        environment_ = {**environment, **more}
+        return subprocess.run(
+            [python, "-c", script], env=environment_, cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
 
     assert settings() == f'{{"UV_DEFAULT_INDEX": "https://mirror.example/simple", "UV_FIND_LINKS": "{ROOT}"}}\n'
     assert settings(UV_DEFAULT_INDEX="https://other.example/simple") == "{}\n"

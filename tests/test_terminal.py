@@ -21,10 +21,10 @@ STATUS = DemoStatus(
 ADDRESSES = [("网页 Page", "http://127.0.0.1:8080/"), ("MQTT", "mqtt://127.0.0.1:1883")]
 
 
-def screen(width: int = 120, *, terminal: bool = True) -> tuple[DemoView, io.StringIO]:
+def screen(width: int = 120, height: int = 50, *, terminal: bool = True) -> tuple[DemoView, io.StringIO]:
     out = io.StringIO()
     console = Console(
-        file=out, force_terminal=terminal, width=width, height=50, color_system=None, legacy_windows=False
+        file=out, force_terminal=terminal, width=width, height=height, color_system=None, legacy_windows=False
     )
     return DemoView(console, timezone(timedelta(hours=8))), out
 

@@ -98,28 +98,29 @@ Where: TypeAlias = Callable[[str], tuple[int | None, str]]  # a key of an entry 
 
 
 def load_assets(
-    text: str | Path, file_name: str, profile_ids: Collection[str], known_assets: Collection[str] = ()
+    text: str | Path, file_name: str, profile_ids: Collection[str], known_assets: Collection[str] | None = ()
 ) -> Found:
     """The assets and devices of one file.
 
     ``text`` is the content, or the path to read it from; the ending of ``file_name`` (.csv, .yaml, .yml, .json) tells
     the form, and it is what mistakes are said to be in. ``known_assets`` are those the gateway has already: devices
-    and links may name them. Raises ConfigError with all mistakes (the first ``MAX_MISTAKES``).
+    and links may name them; None when they cannot be known here, then any may be named. Raises ConfigError with all mistakes (the first ``MAX_MISTAKES``).
     """
     return load_asset_files({file_name: text}, profile_ids, known_assets)
 
 
 def load_asset_files(
-    files: Mapping[str, str | Path], profile_ids: Collection[str], known_assets: Collection[str] = ()
+    files: Mapping[str, str | Path], profile_ids: Collection[str], known_assets: Collection[str] | None = ()
 ) -> Found:
     """As ``load_assets`` for several files that may speak of one another's assets; ids are unique over all of them."""
-    book = _Book(profile_ids, known_assets)
+    book = _Book(profile_ids, known_assets or ())
     for file, text in files.items():
         try:
             _read_file(text, file, book)
         except ConfigError as error:
             book.mistakes.extend(error.mistakes)
-    book.check_references()
+    if known_assets is not None:
+        book.check_references()
     if book.mistakes:
         found = list(dict.fromkeys(book.mistakes))  # a CSV row without its asset is wrong as an asset and as a device
         if len(found) > MAX_MISTAKES:

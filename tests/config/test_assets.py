@@ -124,6 +124,9 @@ def test_a_file_may_name_assets_of_another_file_and_of_the_gateway() -> None:
     assets, _ = load_asset_files(files, PROFILES, known_assets=["PS-1"])
     assert [a.links for a in assets] == [{"feeder": "F1"}, {"station": "PS-1"}]
 
+    lamps = row("L-1,lamp,F1", "asset,kind,link.feeder")
+    assert load_assets(lamps, "a.csv", PROFILES, known_assets=None)[0][0].links == {"feeder": "F1"}
+
 
 def test_all_mistakes_of_all_files_come_at_once() -> None:
     files: dict[str, str | Path] = {"a.csv": row("L 1,lamp,,"), "b.yaml": "assets: [{asset: L-1}]", "c.txt": ""}

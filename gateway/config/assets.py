@@ -104,7 +104,8 @@ def load_assets(
 
     ``text`` is the content, or the path to read it from; the ending of ``file_name`` (.csv, .yaml, .yml, .json) tells
     the form, and it is what mistakes are said to be in. ``known_assets`` are those the gateway has already: devices
-    and links may name them; None when they cannot be known here, then any may be named. Raises ConfigError with all mistakes (the first ``MAX_MISTAKES``).
+    and links may name them; None when they cannot be known here: then any may be named. Raises ConfigError with all
+    mistakes (the first ``MAX_MISTAKES``).
     """
     return load_asset_files({file_name: text}, profile_ids, known_assets)
 

@@ -16,7 +16,7 @@ from gateway.console.gate import Principal, principal_of
 from gateway.console.paging import Cursor, Limit, listed, page
 from gateway.console.port import ConsolePort
 from gateway.console.problems import Problem
-from gateway.core.model import SECOND, AlarmRecord, Command, CommandName, IsaState, Level
+from gateway.core.model import AlarmRecord, Command, CommandName, IsaState, Level
 from gateway.core.records import AlarmFilter, AuditRow, Role
 from gateway.errors import CommandRefused
 
@@ -53,7 +53,7 @@ class Action:
 
 
 def _shelving(body: models.Shelving) -> Arguments:
-    return {"duration": body.duration_s * SECOND, "once": body.once}
+    return {"once": body.once} | ({} if body.seconds is None else {"seconds": body.seconds})
 
 
 ACTIONS: tuple[Action, ...] = (

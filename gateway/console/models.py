@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Item = TypeVar("Item")
 
@@ -323,12 +323,19 @@ class Commented(In):
 
 
 class Shelving(In):
-    """``duration_s``: seconds until the shelf ends; ``once``: it ends with the current or next active period too."""
+    """``seconds`` until the shelf ends; ``once``: it ends with the current or next active period too, and then
+    ``seconds`` may be left out."""
 
     rev: Rev
     reason: Words
-    duration_s: Annotated[int, Field(ge=1, le=30 * 86400)]
+    seconds: Annotated[int | None, Field(ge=1, le=30 * 86400)] = None
     once: bool = False
+
+    @model_validator(mode="after")
+    def _ends(self) -> Shelving:
+        if self.seconds is None and not self.once:
+            raise ValueError("say for how many seconds")
+        return self
 
 
 class OutOfServicing(In):
@@ -338,10 +345,10 @@ class OutOfServicing(In):
 
 
 class Assigning(In):
-    """``to``: a person or crew; null takes the assignment away."""
+    """``to``: a person or crew."""
 
     rev: Rev
-    to: Annotated[str | None, Field(max_length=100)]
+    to: Annotated[str, Field(min_length=1, max_length=100)]
     comment: MaybeWords = None
 
 

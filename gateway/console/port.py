@@ -72,7 +72,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """The gateway does its job when every part is ok. ``rates``: per second, over the last ten seconds or so."""
+    """The gateway does its job when every part is ok. ``rates``: frames, readings and transitions a second."""
 
     version: str
     started_at: Micros

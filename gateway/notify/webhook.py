@@ -37,25 +37,28 @@ _TRY_AGAIN = frozenset({408, 409, 423, 425, 429})
 
 
 class WebhookReceiver:
-    """POSTs to ``url``. ``secret``: the HMAC key; b"" sends no signature.
+    """POSTs to ``url``. ``secret``: the HMAC key; None or "" sends no signature.
 
     ``allow_loopback``: this machine may be reached (tests, a bridge that runs beside us). Private networks may, because
     that is where a city's own servers are; link-local, multicast, unspecified and reserved addresses never.
     Raises ConfigError for a URL that is not http or https.
     """
 
-    def __init__(self, name: str, url: str, secret: bytes = b"", *, allow_loopback: bool = False) -> None:
-        self.name = name
-        self._secret = secret
+    def __init__(self, url: str, secret: str | None = None, *, allow_loopback: bool = False) -> None:
+        self._secret = (secret or "").encode()
         self._allow_loopback = allow_loopback
         try:
             self._url = httpx.URL(url)
         except httpx.InvalidURL as error:
-            raise ConfigError([Mistake("receivers", None, name, f"not a URL: {error}")]) from error
+            raise ConfigError([Mistake("settings", None, "receivers.url", f"not a URL: {error}")]) from error
         if self._url.scheme not in ("http", "https") or not self._url.host:
-            raise ConfigError([Mistake("receivers", None, name, "the URL must be http://host/… or https://host/…")])
+            raise ConfigError(
+                [Mistake("settings", None, "receivers.url", "the URL must be http://host/… or https://host/…")]
+            )
         if self._url.userinfo:
-            raise ConfigError([Mistake("receivers", None, name, "no user or password in the URL: it would be logged")])
+            raise ConfigError(
+                [Mistake("settings", None, "receivers.url", "no user or password in the URL: it would be logged")]
+            )
         self._client = httpx.AsyncClient(
             timeout=TIMEOUT_S, follow_redirects=False, trust_env=False, limits=httpx.Limits(max_connections=16)
         )

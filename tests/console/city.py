@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,7 +15,7 @@ import msgspec
 from gateway.console.app import create_app
 from gateway.console.feed import Feed
 from gateway.console.port import Health, Part, PointView, RawRow, Records, StepRow
-from gateway.console.server import serving
+from gateway.console.server import ConsoleServer
 from gateway.core.model import (
     SECOND,
     AlarmRecord,
@@ -38,7 +39,9 @@ from gateway.store.store import Store
 START: Micros = 1_752_993_000 * SECOND
 
 
-def record(asset: str = "lamp-1", rule: str = "lamp-out", rev: int = 1, level: Level = Level.III, **more: object) -> AlarmRecord:
+def record(
+    asset: str = "lamp-1", rule: str = "lamp-out", rev: int = 1, level: Level = Level.III, **more: object
+) -> AlarmRecord:
     """An active, unacknowledged alarm."""
     base = AlarmRecord(
         f"{asset}/{rule}",
@@ -70,11 +73,16 @@ def step(after: AlarmRecord, before: AlarmRecord | None = None, cause: str = "T3
 
 
 ASSETS = [
-    Asset("lamp-1", "lamp", "一号灯", "水泊路", "梁山", "养护一所", 116.1, 35.8, {"feeder": "F1"}, {"rated_power": 100.0}),
+    Asset(
+        "lamp-1", "lamp", "一号灯", "水泊路", "梁山", "养护一所", 116.1, 35.8, {"feeder": "F1"}, {"rated_power": 100.0}
+    ),
     Asset("lamp-2", "lamp", "二号灯", "水泊路", "梁山", "养护一所"),
     Asset("pump-1", "pump", "泵站", "人民路", "梁山", "排水处"),
 ]
-DEVICES = [Device("d-1", "lamp-1", "generic/json-lamp", "d-1", 15 * SECOND), Device("d-2", "lamp-2", "generic/json-lamp")]
+DEVICES = [
+    Device("d-1", "lamp-1", "generic/json-lamp", "d-1", 15 * SECOND),
+    Device("d-2", "lamp-2", "generic/json-lamp"),
+]
 
 
 @dataclass
@@ -142,7 +150,7 @@ class SmallGateway:
 
     def health(self) -> Health:
         parts = [Part("journal", self.healthy, "" if self.healthy else "disk full", {"position": self.position})]
-        return Health("0.1.0", START, self.now(), parts, {"messages_per_s": 12.5, "readings_per_s": 50.0})
+        return Health("0.1.0", START, self.now(), parts, {"frames": 12.5, "readings": 50.0, "transitions": 0.1})
 
     def metrics(self) -> bytes:
         return b"# TYPE citywatch_up gauge\ncitywatch_up 1\n"
@@ -170,8 +178,15 @@ async def running(folder: Path, *, ring: int = 4096, port: int = 0) -> AsyncIter
     tokens = {role: await store.create_token(f"{role.word}-1", role, START) for role in Role}
     payload = msgspec.json.encode({"assets": ASSETS, "devices": DEVICES})
     await gateway.commit(AssetsChanged(START, payload))
+    server = ConsoleServer(create_app(gateway, feed), port=port)
     try:
-        async with serving(create_app(gateway, feed), feed, port=port) as bound:
-            yield Running(gateway, f"http://127.0.0.1:{bound}", tokens)
+        async with asyncio.TaskGroup() as group:
+            await server.start()
+            group.create_task(server.run(), name="console")
+            try:
+                yield Running(gateway, server.url, tokens)
+            finally:
+                feed.close()
+                await server.stop()
     finally:
         await store.close()

@@ -464,7 +464,7 @@ async function health() {
     const report = await api("/health");
     const rate = (name) => Math.round((report.rates && report.rates[name]) || 0);
     box.replaceChildren(
-      make("span", {}, t().rate(rate("messages_per_s"), rate("readings_per_s"))),
+      make("span", {}, t().rate(rate("frames"), rate("readings"))),
       make("span", { class: report.status === "ok" ? "" : "bad" }, report.status === "ok" ? t().healthy : t().failing(report.reasons.join("; "))),
     );
   } catch { box.replaceChildren(); }

@@ -160,7 +160,8 @@ class Witness:
 
 
 def _alarm_in(body: bytes) -> Mapping[str, Any]:
-    """The part of a notification that speaks of the alarm: the whole, or its ``data``, or that one's ``alarm``."""
+    """What a notification says of its alarm, wherever it stands: on top, in ``data``, or in ``data``'s ``alarm``. The
+    state of a step is what it led ``to``."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -169,9 +170,10 @@ def _alarm_in(body: bytes) -> Mapping[str, Any]:
     for _ in range(3):
         if not isinstance(document, dict):
             break
-        for name in ("alarm_id", "rev", "state", "level"):
+        for name, key in (("alarm_id", "alarm_id"), ("rev", "rev"), ("to", "state"), ("state", "state"),
+                          ("level", "level")):  # fmt: skip
             if isinstance(document.get(name), (str, int)):
-                found.setdefault(name, document[name])
+                found.setdefault(key, document[name])
         document = document.get("data") or document.get("alarm")
     return found
 

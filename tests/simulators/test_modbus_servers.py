@@ -55,7 +55,8 @@ def point_of(words: list[int], point: dict[str, Any]) -> float | bool:
     form = sizes[point["type"]]
     raw = b"".join(word.to_bytes(2, "big") for word in words[address : address + struct.calcsize(form) // 2])
     value: float = struct.unpack(form, raw)[0]
-    return value * point.get("scale", 1) / (1000 if point.get("unit") == "mm" else 1)
+    scale: float = point.get("scale", 1)
+    return value * scale / (1000 if point.get("unit") == "mm" else 1)
 
 
 async def test_every_modbus_device_listens_on_a_port_of_its_own(servers: ModbusServers) -> None:

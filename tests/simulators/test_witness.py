@@ -14,7 +14,8 @@ import pytest
 
 from simulators.witness import Answer, Witness, read_script
 
-BODY = {"specversion": "1.0", "data": {"alarm_id": "lamp-1/lamp-out", "rev": 3, "state": "UNACK", "level": "IV"}}
+STEP = {"alarm_id": "lamp-1/lamp-out", "rev": 3, "from": "NORM", "to": "UNACK", "alarm": {"level": "IV"}}
+BODY = {"specversion": "1.0", "data": STEP}
 
 
 def client() -> httpx.AsyncClient:

@@ -33,7 +33,8 @@ from gateway.console.server import ConsoleServer
 from gateway.core.assets_json import parse_assets, to_json
 from gateway.core.model import MINUTE, Asset, Blind, Device, FrameKind, Micros, Start, Transition
 from gateway.core.processor import Configuration
-from gateway.core.profile import Profile
+from gateway.core.profile import Profile, Transport
+from gateway.core.registers import plan_reads
 from gateway.errors import ConfigError, DecodeError, Mistake, StorageFailed, Unavailable
 from gateway.historian.historian import Historian
 from gateway.inbox import letters
@@ -50,7 +51,7 @@ from gateway.sinks.forwarder import Forwarder
 from gateway.sinks.influx import AssetTags, InfluxSink
 from gateway.snapshots import SnapshotFolder
 from gateway.sources.broker import BrokerOptions, EmbeddedBroker, loss_window
-from gateway.sources.modbus import ModbusEndpoint, ModbusOptions, ModbusSource, ModbusUnit
+from gateway.sources.modbus import ModbusEndpoint, ModbusOptions, ModbusSource, endpoints
 from gateway.sources.mqtt import MqttOptions, MqttSource
 from gateway.store.store import Store
 from gateway.view import GatewayView
@@ -72,12 +73,17 @@ class Addresses:
     first_token: str | None
 
 
-def run_gateway(settings: Settings, config_file: Path | None, on_ready: Callable[[Gateway], None] | None = None) -> int:
+def run_gateway(
+    settings: Settings,
+    config_file: Path | None,
+    on_ready: Callable[[Gateway], None] | None = None,
+    log_file: Path | None = None,
+) -> int:
     """Run until told to stop; gives the exit code: 0 stopped in order, 1 something failed (said in the log).
 
     Raises ConfigError before anything was touched when the files are wrong.
     """
-    logs.configure()
+    logs.configure(file=None if log_file is None else log_file.open("a", encoding="utf-8"))
     gateway = Gateway(settings, config_file)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
@@ -145,7 +151,7 @@ class Gateway:
         known = snapshots.positions()
         self.journal = await EmbeddedJournal.open(data, verify_from=known[-1] if known else 0)
         stack.push_async_callback(self.journal.close)
-        self.receivers = self._make_receivers()
+        self.receivers = self._make_receivers(stack)
         names = tuple(self.receivers)
         self.store = await Store.open(data, receivers=lambda transition: names)
         stack.push_async_callback(self.store.close)
@@ -349,13 +355,17 @@ class Gateway:
                 await self.broker.admit(self._mqtt_devices())
             except (ConfigError, Unavailable) as error:
                 log.error("device logins not changed", reason=str(error))
-        endpoints = self._wanted_endpoints()
-        if endpoints == self._modbus_endpoints:
+        try:
+            wanted = self._wanted_endpoints()
+        except ConfigError as error:
+            log.error("Modbus endpoints not changed", reason=str(error))
             return
-        self._modbus_endpoints = endpoints
+        if wanted == self._modbus_endpoints:
+            return
+        self._modbus_endpoints = wanted
         await _cancel([task for name, task in self._sources.items() if name == "modbus"])
-        if endpoints:
-            options = ModbusOptions(endpoints=endpoints, timeout=self.settings.modbus.timeout)
+        if wanted:
+            options = ModbusOptions(endpoints=wanted, timeout=self.settings.modbus.timeout)
             self.modbus = ModbusSource(options)
             self._sources["modbus"] = group.create_task(self.modbus.run(self.intake), name="modbus")
 
@@ -364,24 +374,26 @@ class Gateway:
         return [
             device.address or device.device
             for device in self.pipeline.processor.registry.devices()
-            if device.profile in profiles and profiles[device.profile].transport != "modbus"
+            if device.profile in profiles and profiles[device.profile].transport is not Transport.MODBUS
         ]
 
     def _wanted_endpoints(self) -> tuple[ModbusEndpoint, ...]:
+        """One worker's task for every address that a Modbus device names."""
         profiles = self._profiles()
-        units: dict[tuple[str, int], list[ModbusUnit]] = {}
+        wanted = []
         for device in self.pipeline.processor.registry.devices():
             profile = profiles.get(device.profile)
-            if profile is None or profile.transport != "modbus":
-                continue
-            place = modbus_address(device.address)
-            if place is None:
-                log.error("device left out", device=device.device, reason=f"not host:port/unit: {device.address!r}")
-                continue
-            host, port, unit = place
-            interval = device.expected_interval or profile.expected_interval or self.settings.modbus.default_interval
-            units.setdefault((host, port), []).append(ModbusUnit(device.device, unit, profile.reads, interval))
-        return tuple(ModbusEndpoint(host, port, tuple(found)) for (host, port), found in units.items())
+            if profile is not None and profile.transport is Transport.MODBUS:
+                interval = device.expected_interval or profile.expected_interval
+                wanted.append(
+                    (
+                        device.device,
+                        device.address,
+                        plan_reads(profile),
+                        interval or self.settings.modbus.default_interval,
+                    )
+                )
+        return endpoints(wanted)
 
     def _profiles(self) -> Mapping[str, Profile]:
         configuration = self.pipeline.processor.configuration
@@ -402,12 +414,12 @@ class Gateway:
             receive_maximum=settings.receive_maximum,
         )
 
-    def _make_receivers(self) -> dict[str, Receiver]:
+    def _make_receivers(self, stack: contextlib.AsyncExitStack) -> dict[str, Receiver]:
         receivers: dict[str, Receiver] = {"log": LogReceiver()}
         for options in self.settings.receivers:
-            receivers[options.name] = WebhookReceiver(
-                options.url, secret=_secret(options.secret_file), allow_loopback=options.allow_loopback
-            )
+            webhook = WebhookReceiver(options.url, _secret(options.secret_file), allow_loopback=options.allow_loopback)
+            stack.push_async_callback(webhook.close)
+            receivers[options.name] = webhook
         return receivers
 
     def _describe(self, asset_id: str) -> AssetTags:
@@ -513,15 +525,6 @@ class Gateway:
         for leaf in leaves:
             log.critical("ended by a fault", error=f"{type(leaf).__name__}: {leaf}", exc_info=leaf)
         return 1
-
-
-def modbus_address(address: str) -> tuple[str, int, int] | None:
-    """``host:port/unit`` → its parts; None when it is not one."""
-    place, slash, unit = address.rpartition("/")
-    host, colon, port = place.rpartition(":")
-    if not slash or not colon or not host or not port.isdigit() or not unit.isdigit():
-        return None
-    return (host, int(port), int(unit)) if int(port) < 65536 and int(unit) < 256 else None
 
 
 def _read_asset_files(settings: Settings, configuration: Configuration) -> tuple[list[Asset], list[Device]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -23,9 +23,11 @@ def _safe(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableM
     return event
 
 
-def configure(level: str = "INFO") -> None:
-    """Once per process, before anything logs. ``level``: DEBUG, INFO, WARNING or ERROR."""
-    terminal = sys.stderr.isatty()
+def configure(level: str = "INFO", file: TextIO | None = None) -> None:
+    """Once per process, before anything logs. ``level``: DEBUG, INFO, WARNING or ERROR. ``file``: instead of standard
+    error, when a picture is drawn there."""
+    stream = sys.stderr if file is None else file
+    terminal = stream.isatty()
     renderer: Any = (
         structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(ensure_ascii=False)
     )
@@ -39,10 +41,10 @@ def configure(level: str = "INFO") -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
     # Libraries speak only when something is wrong; what we need to know of them we say ourselves.
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, stream=stream, format="%(levelname)s %(name)s: %(message)s")
     for noisy in ("pymodbus", "asyncio", "uvicorn.access", "httpx", "gmqtt"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from gateway import __version__, disk
 from gateway.console.port import Health, Part, PointView, RawRow, Records, StepRow
-from gateway.core.model import SECOND, Command, CommandDone, IsaState, Micros, Transition
+from gateway.core.model import SECOND, Command, CommandDone, IsaState, Level, Micros, Transition
 from gateway.core.vocabulary import unit_of
 
 if TYPE_CHECKING:
@@ -120,18 +120,23 @@ class GatewayView:
         names = ("frames", "readings", "transitions")
         return {name: round((b - a) / (now - then), 1) for name, a, b in zip(names, before, after, strict=True)}
 
-    def standing(self) -> dict[str, dict[str, int]]:
-        """Alarms not NORM, by level and by state, from the engine."""
+    def standing(self) -> list[tuple[Level, IsaState]]:
+        """Level and state of every alarm that is not NORM, from the engine."""
         engine = self._gateway.pipeline.processor.engine
-        levels: dict[str, int] = {}
-        states: dict[str, int] = {}
-        for record in engine.alarms() if engine is not None else ():
-            state = record.isa_state
-            if state is IsaState.NORM:
-                continue
-            levels[record.level.name] = levels.get(record.level.name, 0) + 1
-            states[state.value] = states.get(state.value, 0) + 1
-        return {"level": levels, "state": states}
+        if engine is None:
+            return []
+        pairs = [(record.level, record.isa_state) for record in engine.alarms()]
+        return [(level, state) for level, state in pairs if state is not IsaState.NORM]
+
+    def some_lamps(self, most: int) -> list[str]:
+        """Ids of the first MQTT devices on lamps, for a demonstration."""
+        registry = self._gateway.pipeline.processor.registry
+        found = []
+        for device in registry.devices():
+            asset = registry.asset(device.asset)
+            if asset is not None and asset.kind == "lamp" and len(found) < most:
+                found.append(device.device)
+        return found
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
@@ -267,12 +272,10 @@ class _Figures(Collector):
         for cause, count in sorted(view._transitions.items()):
             transitions.add_metric([cause], count)
         yield transitions
-        standing = view.standing()
-        for label, counts in standing.items():
-            gauge = GaugeMetricFamily(f"citywatch_alarms_by_{label}", f"Alarms not NORM, by {label}.", labels=[label])
-            for name, count in sorted(counts.items()):
-                gauge.add_metric([name], count)
-            yield gauge
+        alarms = GaugeMetricFamily("citywatch_alarms", "Alarms not NORM.", labels=["level", "state"])
+        for (level, state), count in sorted(Counter(view.standing()).items()):
+            alarms.add_metric([level.name, state.value], count)
+        yield alarms
         positions = GaugeMetricFamily("citywatch_position", "Journal position each part has passed.", labels=["part"])
         positions.add_metric(["journal"], gateway.journal.last_position)
         positions.add_metric(["engine"], gateway.pipeline.processor.position)

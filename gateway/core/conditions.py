@@ -1,0 +1,734 @@
+"""Is this true now? Conditions become closures over an asset's points: a limit costs a look-up and a compare.
+
+Three truths: True, False, and None = cannot be known (no reading yet, or a bad or uncertain one); ``all``, ``any`` and
+``not`` follow Kleene. Every rung of a rule has two tests: ``raises`` (the limit), and ``holds`` (still beyond the limit
+less the deadband), which is what keeps a value inside the deadband from chattering.
+
+Checks are compiled once per ``Plan``: all assets of one kind and profile whose limits come from equal attributes share
+one.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias, assert_never
+
+from gateway.core.model import Asset, Level, Micros, Quality, Value
+from gateway.core.points import AssetState
+from gateway.core.rule import (
+    All,
+    Any,
+    Condition,
+    Is,
+    Limit,
+    Not,
+    Number,
+    OnBadData,
+    Outside,
+    Pumps,
+    Rule,
+    RuleSet,
+    Share,
+    Side,
+    Silent,
+    Step,
+    parts,
+    steps,
+)
+
+Truth: TypeAlias = bool | None
+Test: TypeAlias = Callable[[AssetState], Truth]
+Reader: TypeAlias = Callable[[AssetState], float | None]
+Compare: TypeAlias = Callable[[float, float], bool]
+
+GOOD = Quality.GOOD
+MAX_PUMPS = 12  # the largest station in the county has 6; an asset may say `pumps: n`
+
+_NEVER: Test = lambda _: False  # noqa: E731
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One limit inside a condition: how to tell whether it decided, and the numbers to show to people."""
+
+    test: Test
+    value: Callable[[AssetState], Value]
+    limit: Reader
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One level of one rule on one kind of asset, ready to ask."""
+
+    level: Level
+    raises: Test
+    holds: Test
+    on_delay: Micros
+    on_readings: int
+    off_delay: Micros
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One rule compiled for a plan. ``rungs`` run from mild to severe; a severe one true implies the milder ones.
+
+    ``band``: (point, low, high) when the rule looks at one number only and is certainly false for low <= value < high.
+    """
+
+    index: int
+    rule: Rule
+    rungs: tuple[Rung, ...]
+    points: frozenset[str]
+    silences: tuple[Silence, ...]
+    windows: tuple[tuple[str, Micros], ...]
+    groups: tuple[str, ...]
+    band: tuple[str, float, float] | None
+
+    def evidence(self, asset: AssetState, rung: int) -> tuple[Value, float | None, str]:
+        """Value, limit and unit of the limit that decides at ``rung``: the first that is true, else the first."""
+        found = self.rungs[rung].evidence
+        for item in found:
+            if item.test(asset):
+                return item.value(asset), item.limit(asset), item.unit
+        return (found[0].value(asset), found[0].limit(asset), found[0].unit) if found else (None, None, "")
+
+    def quality(self, asset: AssetState) -> Quality:
+        """The worst quality among the points the rule looks at; points never reported do not count."""
+        worst = Quality.GOOD
+        for name in self.points:
+            state = asset.points.get(name)
+            if state is not None and state.reported and state.quality is not GOOD:
+                if state.quality is Quality.BAD:
+                    return Quality.BAD
+                worst = state.quality
+        return worst
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A silence to watch for. ``key`` is the same for every rule that asks for the same silence."""
+
+    key: str
+    intervals: float
+    plus: Micros
+    point: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """An asset of this plan counts towards ``group`` of the asset its ``link`` names while ``where`` is true."""
+
+    group: str
+    rule: str
+    link: str
+    where: Test
+    points: frozenset[str]
+    silences: tuple[Silence, ...]
+
+
+@dataclass(slots=True)
+class PointPlan:
+    """What one point touches. A good number within [low, high) touches no ``banded`` check that is normal."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    banded: int = 0  # bit i: check i looks at this point only, through its band
+    always: int = 0  # bit i: check i must be asked
+    events: int = 0  # bit i: check i is an event without a return: asked once per reading
+    memberships: int = 0
+    windows: tuple[tuple[str, Micros], ...] = ()
+
+
+@dataclass(slots=True)
+class Plan:
+    """Everything the rules ask of one kind of asset, compiled."""
+
+    checks: tuple[Check, ...] = ()
+    memberships: tuple[Membership, ...] = ()
+    by_point: dict[str, PointPlan] = field(default_factory=dict)
+    by_rule: dict[str, int] = field(default_factory=dict)
+    silences: tuple[Silence, ...] = ()
+    by_silence: dict[str, tuple[int, int]] = field(default_factory=dict)  # key → (checks, memberships)
+    groups: dict[str, int] = field(default_factory=dict)  # group → check
+    not_applicable: dict[str, str] = field(default_factory=dict)  # rule → what the asset lacks for it
+
+
+class Missing(Exception):
+    """The asset lacks an attribute a limit needs; the text names it."""
+
+
+class Compiler:
+    """Compiles conditions against the attributes of one asset, and notes what they look at."""
+
+    def __init__(
+        self, attributes: Mapping[str, str | float | bool], groups: tuple[tuple[str, Share], ...] = ()
+    ) -> None:
+        self.attributes = attributes
+        self.groups = groups
+        self.points: set[str] = set()
+        self.silences: dict[str, Silence] = {}
+        self.windows: set[tuple[str, Micros]] = set()
+        self.evidence: list[Evidence] = []
+        self.missing: str = ""
+
+    def test(self, condition: Condition, level: Level | None, hold: bool, pump: int = 0) -> Test | None:
+        """The test of ``condition`` at ``level`` (None: its first steps); None when the asset lacks what it needs."""
+        match condition:
+            case All(of):
+                tests = [self.test(part, level, hold, pump) for part in of]
+                present = [test for test in tests if test is not None]
+                return _all(present) if len(present) == len(tests) else None
+            case Any(of):
+                tests = [self.test(part, level, hold, pump) for part in of]
+                present = [test for test in tests if test is not None and test is not _NEVER]
+                if not present:
+                    return _NEVER if any(test is not None for test in tests) else None
+                return _any(present)
+            case Not(part):
+                inner = self.test(part, level, False, pump)
+                return None if inner is None else _not(inner)
+            case Pumps(part, every):
+                return self._pumps(part, level, hold, every)
+            case Limit() | Outside() | Is() | Silent() | Share():
+                step = _step_at(condition, level)
+                if step is None:
+                    return _NEVER
+                try:
+                    return self._leaf(condition, step, hold, pump)
+                except Missing as missing:
+                    self.missing = str(missing)
+                    return None
+            case _:
+                assert_never(condition)
+
+    def _leaf(self, leaf: Limit | Outside | Is | Silent | Share, step: Step, hold: bool, pump: int) -> Test:
+        match leaf:
+            case Limit():
+                return self._limit(leaf, step, hold, pump)
+            case Outside():
+                return self._outside(leaf, hold, pump)
+            case Is():
+                return self._is(leaf, pump)
+            case Silent():
+                silence = silence_of(leaf, pump)
+                self.silences[silence.key] = silence
+                key = silence.key
+                return lambda asset: key in asset.silent
+            case Share():
+                return self._share(leaf, step, hold)
+            case _:
+                assert_never(leaf)
+
+    def _limit(self, leaf: Limit, step: Step, hold: bool, pump: int) -> Test:
+        point = self._point(leaf.point, pump)
+        compare, limit, margin = self._threshold(leaf.side, leaf.inclusive, step.limit, leaf.deadband, hold, pump)
+        absent = leaf.absent
+        if leaf.over is not None:
+            return self._rate(leaf, point, leaf.over, compare, limit, margin)
+        fixed = constant(limit)
+        if fixed is not None and constant(self.fold(leaf.deadband, pump)) is not None:
+            bound = rounded(fixed + margin)
+
+            def plain(asset: AssetState) -> Truth:
+                state = asset.points.get(point)
+                if state is None:
+                    return absent
+                value = state.value
+                kind = type(value)
+                if state.quality is not GOOD or (kind is not float and kind is not int) or value != value:
+                    return None if state.reported else absent
+                return compare(value, bound)  # type: ignore[arg-type]
+
+            test = plain
+        else:
+            limit_of = self._reader(limit)
+            margin_of = self._margin_reader(leaf, hold, pump)
+
+            def relative(asset: AssetState) -> Truth:
+                state = asset.points.get(point)
+                if state is None:
+                    return absent
+                value = state.value
+                kind = type(value)
+                if state.quality is not GOOD or (kind is not float and kind is not int) or value != value:
+                    return None if state.reported else absent
+                bound = limit_of(asset)
+                extra = margin_of(asset)
+                if bound is None or extra is None:
+                    return None
+                return compare(value, bound + extra)  # type: ignore[arg-type]
+
+            test = relative
+        self.evidence.append(Evidence(test, _value_of(point), self._reader(limit), leaf.unit))
+        return test
+
+    def _rate(self, leaf: Limit, point: str, span: Micros, compare: Compare, limit: Number, margin: float) -> Test:
+        fixed = constant(limit)
+        if fixed is None:
+            raise Missing("a constant limit of change")
+        bound = rounded(fixed + margin)
+        key = (point, span)
+        self.windows.add(key)
+
+        def change(asset: AssetState) -> float | None:
+            state = asset.points.get(point)
+            window = asset.windows.get(key)
+            if (
+                state is None
+                or window is None
+                or state.quality is not GOOD
+                or not isinstance(state.value, (int, float))
+            ):
+                return None
+            return window.change(state.source_time, state.value)
+
+        def test(asset: AssetState) -> Truth:
+            found = change(asset)
+            return None if found is None else compare(found, bound)
+
+        self.evidence.append(Evidence(test, change, lambda _: fixed, leaf.unit))
+        return test
+
+    def _threshold(
+        self, side: Side, inclusive: bool, limit: Number, deadband: Number, hold: bool, pump: int
+    ) -> tuple[Compare, Number, float]:
+        """Comparison, limit and the constant margin to add. Inside by the deadband clears; without a deadband the
+        limit itself decides both ways."""
+        limit = self.fold(limit, pump)
+        band = constant(self.fold(deadband, pump)) or 0.0
+        wide = not hold or (band == 0.0 and not deadband.points)
+        if side is Side.ABOVE:
+            strict: Compare = operator.gt
+            return (operator.ge if inclusive else strict, limit, 0.0) if wide else (strict, limit, -band)
+        strict = operator.lt
+        return (operator.le if inclusive else strict, limit, 0.0) if wide else (strict, limit, band)
+
+    def _margin_reader(self, leaf: Limit, hold: bool, pump: int) -> Reader:
+        deadband = self.fold(leaf.deadband, pump)
+        if not hold:
+            return lambda _: 0.0
+        read = self._reader(deadband)
+        if leaf.side is Side.BELOW:
+            return read
+
+        def negative(asset: AssetState) -> float | None:
+            margin = read(asset)
+            return None if margin is None else -margin
+
+        return negative
+
+    def _outside(self, leaf: Outside, hold: bool, pump: int) -> Test:
+        point = self._point(leaf.point, pump)
+        low, high = constant(self.fold(leaf.low, pump)), constant(self.fold(leaf.high, pump))
+        band = constant(self.fold(leaf.deadband, pump)) if hold else 0.0
+        if low is None or high is None or band is None:
+            raise Missing("constant ends of the band")
+        bottom, top = rounded(low + band), rounded(high - band)
+        absent = leaf.absent
+
+        def test(asset: AssetState) -> Truth:
+            state = asset.points.get(point)
+            if state is None:
+                return absent
+            value = state.value
+            if state.quality is not GOOD or type(value) not in (float, int) or value != value:
+                return None if state.reported else absent
+            return not bottom <= value <= top  # type: ignore[operator]
+
+        def limit(asset: AssetState) -> float | None:
+            state = asset.points.get(point)
+            below = state is not None and isinstance(state.value, (int, float)) and state.value < low
+            return low if below else high
+
+        self.evidence.append(Evidence(test, _value_of(point), limit, leaf.unit))
+        return test
+
+    def _is(self, leaf: Is, pump: int) -> Test:
+        point = self._point(leaf.point, pump)
+        absent = leaf.absent
+        values = frozenset((type(v) is bool, float(v) if isinstance(v, (int, float)) else v) for v in leaf.values)
+        if leaf.values in ((True,), (False,)) and type(leaf.values[0]) is bool:
+            wanted = leaf.values[0]
+
+            def boolean(asset: AssetState) -> Truth:
+                state = asset.points.get(point)
+                if state is None:
+                    return absent
+                if state.quality is not GOOD:
+                    return None if state.reported else absent
+                return state.value is wanted
+
+            test: Test = boolean
+        else:
+
+            def coded(asset: AssetState) -> Truth:
+                state = asset.points.get(point)
+                if state is None:
+                    return absent
+                value = state.value
+                if state.quality is not GOOD:
+                    return None if state.reported else absent
+                return (type(value) is bool, value) in values
+
+            test = coded
+        self.evidence.append(Evidence(test, _value_of(point), lambda _: None, ""))
+        return test
+
+    def _share(self, leaf: Share, step: Step, hold: bool) -> Test:
+        group = next(name for name, known in self.groups if known is leaf)
+        compare, limit, margin = self._threshold(leaf.side, leaf.inclusive, step.limit, leaf.deadband, hold, 0)
+        fixed = constant(limit)
+        if fixed is None:
+            raise Missing("a constant share")
+        bound = rounded(fixed + margin)
+
+        def percent(asset: AssetState) -> float | None:
+            members = asset.groups.get(group)
+            return members.percent if members is not None else None
+
+        def test(asset: AssetState) -> Truth:
+            found = percent(asset)
+            return None if found is None else compare(found, bound)
+
+        self.evidence.append(Evidence(test, percent, lambda _: fixed, "%"))
+        return test
+
+    def _pumps(self, part: Condition, level: Level | None, hold: bool, every: bool) -> Test | None:
+        wanted = self.attributes.get("pumps", MAX_PUMPS)
+        count = int(wanted) if isinstance(wanted, (int, float)) and 1 <= wanted <= MAX_PUMPS else MAX_PUMPS
+        tests: list[tuple[Test, tuple[str, ...]]] = []
+        for number in range(1, count + 1):
+            before = set(self.points)
+            self.points.clear()
+            test = self.test(part, level, hold, number)
+            own = tuple(sorted(name for name in self.points if name.startswith(f"p{number}_")))
+            self.points |= before
+            if test is None:
+                return None
+            if test is _NEVER:
+                return _NEVER
+            tests.append((test, own))
+
+        def some(asset: AssetState) -> Truth:
+            result: Truth = None
+            known = False
+            for test, own in tests:
+                if not any(name in asset.points for name in own):
+                    continue
+                found = test(asset)
+                if found is not None and found is not every:
+                    return found
+                known, result = True, (None if found is None or (known and result is None) else found)
+            return result
+
+        return some
+
+    def _point(self, name: str, pump: int) -> str:
+        point = name.replace("pN_", f"p{pump}_", 1) if pump and name.startswith("pN_") else name
+        self.points.add(point)
+        return point
+
+    def fold(self, number: Number, pump: int) -> Number:
+        """``number`` with the asset's attributes multiplied in. Raises Missing."""
+        factor = number.factor
+        for name, default in number.attributes:
+            value = self.attributes.get(name, default)
+            if value is None or isinstance(value, (str, bool)):
+                raise Missing(f"attribute {name}")
+            factor *= value
+        if number.points and pump:
+            renamed = tuple(type(p)(self._point(p.point, pump), p.scale, p.absent) for p in number.points)
+            return Number(factor, (), renamed, number.plus)
+        return Number(factor, (), number.points, number.plus)
+
+    def _reader(self, number: Number) -> Reader:
+        """Reads a folded number from an asset; None while a point in it is unknown."""
+        fixed = constant(number)
+        if fixed is not None:
+            return lambda _: fixed
+        base, plus, factors = number.factor, number.plus, number.points
+        self.points.update(factor.point for factor in factors)
+
+        def read(asset: AssetState) -> float | None:
+            product = base
+            for factor in factors:
+                state = asset.points.get(factor.point)
+                if state is None or not state.reported:
+                    if factor.absent is None:
+                        return None
+                    product *= factor.absent
+                elif state.quality is not GOOD or not isinstance(state.value, (int, float)):
+                    return None
+                else:
+                    product *= state.value * factor.scale
+            return product + plus
+
+        return read
+
+
+def rounded(number: float) -> float:
+    """Twelve digits are more than any sensor has, and 0.8 − 0.1 is 0.7 again."""
+    return float(f"{number:.12g}")
+
+
+def constant(number: Number) -> float | None:
+    """The value of a folded number that depends on no point."""
+    return None if number.points or number.attributes else rounded(number.factor + number.plus)
+
+
+def silence_of(leaf: Silent, pump: int = 0) -> Silence:
+    point = leaf.point.replace("pN_", f"p{pump}_", 1) if leaf.point is not None and pump else leaf.point
+    return Silence(f"{leaf.intervals:g}x+{leaf.plus}:{point or ''}", leaf.intervals, leaf.plus, point)
+
+
+def _value_of(point: str) -> Callable[[AssetState], Value]:
+    def read(asset: AssetState) -> Value:
+        state = asset.points.get(point)
+        return state.value if state is not None else None
+
+    return read
+
+
+def _step_at(leaf: Limit | Outside | Is | Silent | Share, level: Level | None) -> Step | None:
+    """The rung of ``leaf`` that must be true at ``level``: the mildest that is at least as severe; None when it has no
+    such rung. A leaf without levels is asked at every level."""
+    own = leaf.steps if isinstance(leaf, (Limit, Share)) else (leaf.step,)
+    if level is None or own[0].level is None:
+        return own[0]
+    severe = [step for step in own if step.level is not None and step.level <= level]
+    return max(severe, key=lambda step: step.level or level) if severe else None
+
+
+def _all(tests: list[Test]) -> Test:
+    if len(tests) == 1:
+        return tests[0]
+    each = tuple(tests)
+
+    def test(asset: AssetState) -> Truth:
+        result: Truth = True
+        for part in each:
+            found = part(asset)
+            if found is False:
+                return False
+            if found is None:
+                result = None
+        return result
+
+    return test
+
+
+def _any(tests: list[Test]) -> Test:
+    if len(tests) == 1:
+        return tests[0]
+    each = tuple(tests)
+
+    def test(asset: AssetState) -> Truth:
+        result: Truth = False
+        for part in each:
+            found = part(asset)
+            if found is True:
+                return True
+            if found is None:
+                result = None
+        return result
+
+    return test
+
+
+def _not(inner: Test) -> Test:
+    def test(asset: AssetState) -> Truth:
+        found = inner(asset)
+        return None if found is None else not found
+
+    return test
+
+
+def groups_of(rule: Rule) -> tuple[tuple[str, Share], ...]:
+    """Every share a rule asks for, under the name of its group of members."""
+    found = [*_shares(rule.when), *(_shares(rule.clear_when) if rule.clear_when is not None else ())]
+    return tuple((f"{rule.id}#{number}", leaf) for number, leaf in enumerate(found))
+
+
+def compile_check(rule: Rule, index: int, asset: Asset) -> Check:
+    """``rule`` for assets like ``asset``. Raises Missing when it cannot apply to them."""
+    groups = groups_of(rule)
+    compiler = Compiler(asset.attributes, groups)
+    levels = sorted({step.level for step in steps(rule.when) if step.level is not None}, reverse=True)
+    wanted: list[Level | None] = [*levels] or [None]
+    rungs: list[Rung] = []
+    for level in wanted:
+        compiler.evidence = []
+        raises = compiler.test(rule.when, level, False)
+        if raises is None:
+            raise Missing(compiler.missing)
+        found = tuple(compiler.evidence)
+        holds: Test | None = compiler.test(rule.when, level, True)
+        if rule.clear_when is not None:
+            clears = compiler.test(rule.clear_when, None, False)
+            holds = None if clears is None else _not(clears)
+        if holds is None:
+            raise Missing(compiler.missing)
+        on_delay, on_readings, off_delay = _delays(rule, level)
+        rungs.append(Rung(level or rule.level, raises, holds, on_delay, on_readings, off_delay, found))
+    return Check(
+        index,
+        rule,
+        tuple(rungs),
+        frozenset(compiler.points),
+        tuple(compiler.silences.values()),
+        tuple(sorted(compiler.windows)),
+        tuple(name for name, _ in groups),
+        _band(rule, compiler),
+    )
+
+
+def _delays(rule: Rule, level: Level | None) -> tuple[Micros, int, Micros]:
+    """On-delay, on-readings, off-delay of the rung at ``level``; the clear delay is the on-delay unless said."""
+    mine = [step for step in steps(rule.when) if level is not None and step.level == level]
+    on_delay = next((step.on_delay for step in mine if step.on_delay is not None), rule.on_delay)
+    on_readings = next((step.on_readings for step in mine if step.on_readings > 1), rule.on_readings)
+    off_delay = next((step.off_delay for step in mine if step.off_delay is not None), rule.off_delay)
+    return on_delay, on_readings, on_delay if off_delay is None else off_delay
+
+
+def _band(rule: Rule, compiler: Compiler) -> tuple[str, float, float] | None:
+    """The values of the one point of a plain limit for which its mildest rung is certainly false."""
+    leaf = rule.when
+    if rule.event or rule.clear_when is not None or rule.on_bad_data is not OnBadData.HOLD:
+        return None
+    if isinstance(leaf, Limit) and leaf.over is None:
+        bound = constant(compiler.fold(leaf.steps[0].limit, 0))
+        if bound is None:
+            return None
+        if leaf.side is Side.ABOVE:
+            return leaf.point, -math.inf, bound
+        return leaf.point, math.nextafter(bound, math.inf), math.inf
+    if isinstance(leaf, Outside):
+        low, high = constant(compiler.fold(leaf.low, 0)), constant(compiler.fold(leaf.high, 0))
+        return None if low is None or high is None else (leaf.point, low, high)
+    return None
+
+
+def applies(rule: Rule, asset: Asset, profiles: Iterable[str]) -> bool:
+    """Whether ``rule`` speaks of ``asset``, on which devices with these profiles are mounted."""
+    return (
+        rule.enabled
+        and asset.kind in rule.kinds
+        and (rule.profile is None or rule.profile in profiles)
+        and all(asset.attributes.get(name) == wanted for name, wanted in rule.attributes)
+    )
+
+
+def links_of(rules: RuleSet) -> tuple[str, ...]:
+    """The links over which any rule counts members."""
+    return tuple(sorted({leaf.link for rule in rules for _, leaf in groups_of(rule)}))
+
+
+def attributes_of(rules: RuleSet) -> frozenset[str]:
+    """Names of all attributes any rule looks at: assets equal in these share a plan."""
+    names = {"pumps"}
+    for rule in rules:
+        names.update(name for name, _ in rule.attributes)
+        conditions = [rule.when, *([rule.clear_when] if rule.clear_when is not None else [])]
+        while conditions:
+            for part in parts(conditions.pop()):
+                numbers: list[Number] = []
+                match part:
+                    case Limit() | Share():
+                        numbers = [part.deadband, *(step.limit for step in part.steps)]
+                    case Outside():
+                        numbers = [part.low, part.high, part.deadband]
+                    case _:
+                        pass
+                if isinstance(part, Share):
+                    conditions.append(part.where)
+                names.update(name for number in numbers for name, _ in number.attributes)
+    return frozenset(names)
+
+
+def compile_plan(rules: RuleSet, asset: Asset, profiles: Iterable[str]) -> Plan:
+    """Everything the rules ask of assets like ``asset``."""
+    plan = Plan()
+    checks: list[Check] = []
+    for rule in rules:
+        if not applies(rule, asset, profiles):
+            continue
+        try:
+            check = compile_check(rule, len(checks), asset)
+        except Missing as missing:
+            plan.not_applicable[rule.id] = str(missing)
+            continue
+        checks.append(check)
+        plan.by_rule[rule.id] = check.index
+        for group in check.groups:
+            plan.groups[group] = check.index
+    plan.checks = tuple(checks)
+    plan.memberships = tuple(_memberships(rules, asset))
+    _index(plan)
+    return plan
+
+
+def _memberships(rules: RuleSet, asset: Asset) -> Iterable[Membership]:
+    for rule in rules:
+        if not rule.enabled:
+            continue
+        for group, leaf in groups_of(rule):
+            if leaf.of != asset.kind:
+                continue
+            inner = Compiler(asset.attributes)
+            where = inner.test(leaf.where, None, False)
+            if where is not None:
+                silences = tuple(inner.silences.values())
+                yield Membership(group, rule.id, leaf.link, where, frozenset(inner.points), silences)
+
+
+def _shares(condition: Condition) -> Iterable[Share]:
+    """Shares in the order in which the compiler meets them."""
+    match condition:
+        case Share():
+            yield condition
+        case All(of) | Any(of):
+            for part in of:
+                yield from _shares(part)
+        case Not(part) | Pumps(part):
+            yield from _shares(part)
+        case _:
+            pass
+
+
+def _index(plan: Plan) -> None:
+    """What each point and each silence touches."""
+    silences: dict[str, Silence] = {}
+    for check in plan.checks:
+        bit = 1 << check.index
+        for silence in check.silences:
+            silences[silence.key] = silence
+            mine, theirs = plan.by_silence.get(silence.key, (0, 0))
+            plan.by_silence[silence.key] = (mine | bit, theirs)
+        for point in check.points:
+            touched = plan.by_point.setdefault(point, PointPlan())
+            if check.rule.event:
+                touched.events |= bit
+            elif check.band is not None:
+                touched.banded |= bit
+                touched.low = max(touched.low, check.band[1])
+                touched.high = min(touched.high, check.band[2])
+            else:
+                touched.always |= bit
+        for point, span in check.windows:
+            touched = plan.by_point.setdefault(point, PointPlan())
+            if (point, span) not in touched.windows:
+                touched.windows += ((point, span),)
+    for number, membership in enumerate(plan.memberships):
+        for silence in membership.silences:
+            silences[silence.key] = silence
+            mine, theirs = plan.by_silence.get(silence.key, (0, 0))
+            plan.by_silence[silence.key] = (mine, theirs | 1 << number)
+        for point in membership.points:
+            plan.by_point.setdefault(point, PointPlan()).memberships |= 1 << number
+    plan.silences = tuple(silences.values())

@@ -1,0 +1,888 @@
+"""The engine: readings, commands and the time go in; alarm transitions come out. No clock, no I/O, no threads.
+
+One owner calls ``advance(frame.received_at)`` and then ``observe``, ``command``, ``apply_assets`` or ``replace_rules``,
+frame by frame. Every deadline that is due fires inside ``advance``, in order, at its own time; so waking late gives the
+same transitions as waking on time, and replaying the journal gives the same engine.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from gateway.core.alarms import Alarm, Evidence, new_alarm
+from gateway.core.conditions import Check, Plan, Rung, attributes_of, compile_plan, links_of
+from gateway.core.correlation import CauseGraph
+from gateway.core.model import (
+    MINUTE,
+    SECOND,
+    AlarmRecord,
+    Asset,
+    Command,
+    CommandDone,
+    Decoded,
+    Device,
+    Event,
+    Micros,
+    Quality,
+    Reading,
+)
+from gateway.core.points import (
+    NEVER,
+    AssetState,
+    DeviceState,
+    Group,
+    Packets,
+    PointState,
+    Watch,
+    Window,
+    packet_keys,
+)
+from gateway.core.registry import Registry
+from gateway.core.rule import OnBadData, Rule, RuleSet
+from gateway.errors import CommandRefused
+
+DEFAULT_LATENESS: Micros = 10 * MINUTE
+MAX_AHEAD: Micros = 60 * SECOND  # a device clock further ahead than this is not believed
+COMMANDS_REMEMBERED = 1_000
+
+# A snapshot holds hashes of integers; Python keeps them equal between processes, not between versions.
+_FORMAT = f"1/{hash((1, 2, 3)):x}"
+
+GOOD = Quality.GOOD
+structs = msgspec.structs
+
+
+class Observed(msgspec.Struct, frozen=True, gc=False):
+    """What became of one frame's readings: those to keep, how many were duplicates, and how many of these differed."""
+
+    keep: list[Reading]
+    duplicates: int = 0
+    conflicts: int = 0
+
+
+class Counters(msgspec.Struct, gc=False):
+    """What happened so far without being a transition."""
+
+    fleeting: int = 0  # pending alarms that went away before their delay (T2)
+    clock_skew: int = 0  # readings stamped more than a minute ahead of us
+    late: int = 0  # readings too old for a live alarm
+    duplicates: int = 0
+    conflicts: int = 0
+
+
+class _SavedAsset(msgspec.Struct, array_like=True):
+    id: str
+    points: dict[str, PointState]
+    windows: list[tuple[str, Micros, list[tuple[Micros, float]]]]
+    watches: list[tuple[int, str, str, Micros, bool]]  # no, device, silence, since, silent
+
+
+class _Saved(msgspec.Struct, array_like=True):
+    format: str
+    now: Micros
+    deaf: Micros
+    next_no: int
+    devices: list[tuple[str, int, Micros, Micros]]  # id, no, seen, newest
+    assets: list[_SavedAsset]
+    alarms: list[Alarm]
+    packets: list[tuple[list[int], list[bytes]]]
+    commands: dict[str, tuple[str, str] | None]
+    counters: Counters
+
+
+class Engine:
+    """The whole state of all alarms.
+
+    ``registry``: the assets and devices; the engine adds to it (``apply_assets``). ``intervals``: the expected interval
+    of a device, None if it has none; ``lateness``: how old its readings may be and still count as live.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        rules: RuleSet,
+        intervals: Callable[[Device], Micros | None],
+        lateness: Callable[[Device], Micros] | None = None,
+    ) -> None:
+        self.registry = registry
+        self.rules = rules
+        self.now: Micros = 0
+        self.counters = Counters()
+        self._intervals = intervals
+        self._lateness = lateness or (lambda _: DEFAULT_LATENESS)
+        self._deaf: Micros = 0  # how long the gateway has not listened, in all: silence does not count then
+        self._next_no = 0
+        self._heap: list[tuple[Micros, int, Alarm | Watch]] = []
+        self._assets: dict[str, AssetState] = {}
+        self._devices: dict[str, DeviceState] = {}
+        self._packets = Packets()
+        self._commands: dict[str, tuple[str, str] | None] = {}
+        self._plans: dict[tuple[object, ...], Plan] = {}
+        self._attributes: tuple[str, ...] = ()
+        self._links: tuple[str, ...] = ()
+        self._causes = CauseGraph(rules)
+        self._use(rules)
+        self._bind_all()
+
+    # -- questions ----------------------------------------------------------------------------------------------------
+
+    @property
+    def next_deadline(self) -> Micros | None:
+        """When ``advance`` should be called at the latest, None when nothing is pending."""
+        heap = self._heap
+        while heap:
+            at, no, target = heap[0]
+            due = self._due(target)
+            if due is None:
+                heapq.heappop(heap)
+                target.scheduled = None
+            elif due > at:
+                heapq.heapreplace(heap, (due, no, target))
+                target.scheduled = due
+            else:
+                return at
+        return None
+
+    def alarms(self) -> Iterable[AlarmRecord]:
+        """Every alarm that was ever raised, with its condition region as it is now, and every pending one."""
+        for asset in self._assets.values():
+            for alarm in asset.alarms.values():
+                if alarm.record.rev or not alarm.idle:
+                    yield alarm.current()
+
+    def alarm(self, alarm_id: str) -> AlarmRecord | None:
+        """The live record of ``<asset>/<rule>``; None if it was never raised and is not pending."""
+        asset_id, _, rule_id = alarm_id.rpartition("/")
+        asset = self._assets.get(asset_id)
+        alarm = asset.alarms.get(rule_id) if asset is not None else None
+        return alarm.current() if alarm is not None else None
+
+    def point(self, asset: str, point: str) -> PointState | None:
+        """The newest live reading; None when there was none yet."""
+        state = self._assets.get(asset)
+        found = state.points.get(point) if state is not None else None
+        return found if found is not None and found.reported else None
+
+    def points(self, asset: str) -> dict[str, PointState]:
+        """The newest live reading of every point of an asset."""
+        state = self._assets.get(asset)
+        return {name: point for name, point in state.points.items() if point.reported} if state is not None else {}
+
+    def not_applicable(self, asset: str) -> dict[str, str]:
+        """Rules of the asset's kind that cannot be applied to it, and what it lacks."""
+        state = self._assets.get(asset)
+        return state.plan.not_applicable if state is not None else {}
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def advance(self, to: Micros, out: list[Event], late: bool = False) -> None:
+        """Let time pass: fire every deadline up to and including ``to``, each at its own time. ``late``: the gateway
+        was away; what fires now is marked so. Time never goes back."""
+        if not self.now:
+            self._deaf = to  # the first moment: nobody was silent before it
+        heap = self._heap
+        while heap and heap[0][0] <= to:
+            at, no, target = heap[0]
+            due = self._due(target)
+            if due is None:
+                heapq.heappop(heap)
+                target.scheduled = None
+                continue
+            if due > at:
+                heapq.heapreplace(heap, (due, no, target))
+                target.scheduled = due
+                continue
+            heapq.heappop(heap)
+            target.scheduled = None
+            if at > self.now:
+                self.now = at
+            if type(target) is Alarm:
+                self._fire(target, at, out, late)
+            else:
+                self._fall_silent(target, at, out, late)  # type: ignore[arg-type]
+        if to > self.now:
+            self.now = to
+
+    def blind(self, since: Micros, until: Micros) -> None:
+        """From ``since`` until ``until`` the gateway could not listen: silence in that time proves nothing, so the
+        clocks of silence stand still. Call before ``advance(until, late=True)``."""
+        self._deaf += max(0, until - since)
+
+    def _due(self, target: Alarm | Watch) -> Micros | None:
+        if type(target) is Watch:
+            return target.due(self._deaf)
+        assert type(target) is Alarm
+        asset = self._assets[target.asset]
+        index = asset.plan.by_rule.get(target.rule)
+        return None if index is None else target.due(asset.plan.checks[index].rungs)
+
+    def _schedule(self, target: Alarm | Watch, due: Micros | None) -> None:
+        """At most one useful entry a target: a later deadline waits for the earlier entry to look again."""
+        if due is not None and (target.scheduled is None or due < target.scheduled):
+            target.scheduled = due
+            heapq.heappush(self._heap, (due, target.no, target))
+
+    def _fire(self, alarm: Alarm, at: Micros, out: list[Event], late: bool) -> None:
+        asset = self._assets[alarm.asset]
+        check = asset.plan.checks[asset.plan.by_rule[alarm.rule]]
+        self._settle(asset, check, alarm, at, out, late)
+
+    # -- readings -----------------------------------------------------------------------------------------------------
+
+    def observe(self, decoded: Decoded, out: list[Event]) -> Observed:
+        """Take in the readings of one frame, received now. All are applied first, then every rule they touch is asked
+        once; an event without a return is asked once per packet."""
+        readings = decoded.readings
+        keep: list[Reading] | None = None  # None: every one so far, unchanged
+        duplicates = conflicts = 0
+        now = self.now
+        heard = now - self._deaf
+        asset: AssetState | None = None
+        device: DeviceState | None = None
+        touched: list[tuple[AssetState, int, int]] = []
+        asset_id = device_id = ""
+        time: Micros = NEVER
+        sequence: int | None = NEVER
+        late = ahead = fresh = spoke = False
+        order: Micros = 0
+        seen = bits = fingerprint = checks = memberships = events = 0
+        known: int | None = None
+        key = 0
+        keyed = False
+
+        for i, reading in enumerate(readings):
+            if (
+                reading.source_time != time
+                or reading.sequence != sequence
+                or reading.device != device_id
+                or reading.asset != asset_id
+            ):
+                # A new packet: close the one before, then find out whether this one was seen.
+                if asset is not None and device is not None:
+                    if keyed:
+                        conflicts += self._remember(key, seen, bits, known, fingerprint)
+                    if spoke:
+                        device.seen = heard
+                        if device.silenced:
+                            touched += self._heard(device)
+                    if checks or memberships or events:
+                        if events:
+                            self._happen(asset, events, now, out)
+                            events = 0
+                        if reading.asset != asset_id:
+                            touched.append((asset, checks, memberships))
+                            checks = memberships = 0
+                asset_id, device_id = reading.asset, reading.device
+                time, sequence = reading.source_time, reading.sequence
+                asset = self._assets.get(asset_id) or self._unregistered(asset_id)
+                device = self._devices.get(device_id) or self._unknown_device(device_id, asset_id)
+                seen = bits = fingerprint = 0
+                known = None
+                spoke = False
+                timed = reading.has_source_time
+                late = timed and now - time > device.lateness
+                ahead = timed and time - now > MAX_AHEAD
+                order = now if ahead else time
+                fresh = timed and device.newest < time <= now
+                keys = packet_keys(device, reading, now)
+                keyed = bool(keys)
+                if keyed:
+                    key = keys[0]
+                    if not fresh:
+                        for candidate in keys:
+                            seen, known = self._packets.seen(candidate)
+                            if seen:
+                                break
+                if time > device.newest and not ahead and not late:
+                    device.newest = time
+            assert asset is not None
+            assert device is not None
+            name = reading.point
+            state = asset.points.get(name)
+            if state is None:
+                state = asset.points[name] = PointState(len(asset.points))
+            value = reading.value
+            bit = 1 << state.no
+            bits |= bit
+            fingerprint ^= hash((bit, value))
+            if seen & bit:
+                if keep is None:
+                    keep = readings[:i]
+                duplicates += 1
+                continue
+            quality = reading.quality
+            if late or ahead or reading.historical:
+                if keep is None:
+                    keep = readings[:i]
+                if ahead:
+                    self.counters.clock_skew += 1
+                    if quality is GOOD:
+                        quality = Quality.UNCERTAIN
+                    ahead_s = (time - now) / SECOND
+                    reading = structs.replace(
+                        reading, quality=quality, reason=reading.reason or f"device clock {ahead_s:.0f} s ahead"
+                    )
+                else:
+                    self.counters.late += 1
+                    keep.append(reading if reading.historical else structs.replace(reading, historical=True))
+                    continue
+            if keep is not None:
+                keep.append(reading)
+            if order < state.source_time:
+                spoke = spoke or quality is GOOD
+                continue  # newer is known: kept, not evaluated
+            state.value = value
+            state.quality = quality
+            state.source_time = order
+            state.received_at = now
+            state.reason = reading.reason
+            if quality is GOOD:
+                state.good_at = heard
+                spoke = True
+            plan = asset.plan.by_point.get(name)
+            if plan is None:
+                continue
+            checks |= plan.always
+            memberships |= plan.memberships
+            events |= plan.events
+            kind = type(value)
+            if plan.banded and (
+                quality is not GOOD
+                or (kind is not float and kind is not int)
+                or not plan.low <= value < plan.high  # type: ignore[operator]  # a number, by the line before
+                or plan.banded & asset.live
+            ):
+                checks |= plan.banded
+            if plan.windows and quality is GOOD and isinstance(value, (int, float)):
+                for window in plan.windows:
+                    asset.windows[window].add(order, value)
+
+        if asset is not None and device is not None:
+            if keyed:
+                conflicts += self._remember(key, seen, bits, known, fingerprint)
+            if spoke:
+                device.seen = heard
+                if device.silenced:
+                    touched += self._heard(device)
+            if events:
+                self._happen(asset, events, now, out)
+            if checks or memberships:
+                if touched:
+                    touched.append((asset, checks, memberships))
+                else:
+                    self._ask(asset, checks, memberships, now, out, True)
+            for one, one_checks, one_memberships in _merged(touched) if touched else ():
+                self._ask(one, one_checks, one_memberships, now, out, True)
+        if duplicates:
+            self.counters.duplicates += duplicates
+            self.counters.conflicts += conflicts
+        return Observed(readings if keep is None else keep, duplicates, conflicts)
+
+    def _remember(self, key: int, seen: int, bits: int, known: int | None, fingerprint: int) -> bool:
+        """Note a packet; True when it was seen whole before, with other values."""
+        if not seen:
+            self._packets.remember(key, bits, fingerprint)
+            return False
+        again = bits & ~seen == 0
+        self._packets.remember(key, seen | bits, known if again else None)
+        return seen == bits and known is not None and known != fingerprint
+
+    def _heard(self, device: DeviceState) -> list[tuple[AssetState, int, int]]:
+        """A good reading came from a silent device: it, and the points that spoke, are silent no longer. Gives what
+        that touches."""
+        touched: list[tuple[AssetState, int, int]] = []
+        for watch in device.watches:
+            if watch.silent and watch.expires(self._deaf) > self.now:
+                watch.silent = False
+                device.silenced -= 1
+                asset = watch.asset
+                asset.silent[watch.key] -= 1
+                if not asset.silent[watch.key]:
+                    del asset.silent[watch.key]
+                self._schedule(watch, watch.due(self._deaf))
+                touched.append((asset, *asset.plan.by_silence.get(watch.key, (0, 0))))
+        return touched
+
+    def _fall_silent(self, watch: Watch, at: Micros, out: list[Event], late: bool) -> None:
+        watch.silent = True
+        watch.device.silenced += 1
+        asset = watch.asset
+        asset.silent[watch.key] = asset.silent.get(watch.key, 0) + 1
+        checks, memberships = asset.plan.by_silence.get(watch.key, (0, 0))
+        self._ask(asset, checks, memberships, at, out, False, late)
+
+    # -- rules --------------------------------------------------------------------------------------------------------
+
+    def _ask(
+        self,
+        asset: AssetState,
+        checks: int,
+        memberships: int,
+        now: Micros,
+        out: list[Event],
+        counted: bool,
+        late: bool = False,
+    ) -> None:
+        """Evaluate the checks and memberships whose bits are set, in the order of the rules."""
+        all_checks = asset.plan.checks
+        while checks:
+            lowest = checks & -checks
+            checks ^= lowest
+            self._judge(asset, all_checks[lowest.bit_length() - 1], now, out, counted, late)
+        while memberships:
+            lowest = memberships & -memberships
+            memberships ^= lowest
+            index = lowest.bit_length() - 1
+            joined = asset.parents[index]
+            if joined is None:
+                continue
+            parent, group = joined
+            membership = asset.plan.memberships[index]
+            was = asset.id in group.true
+            if (membership.where(asset) is True) is not was:
+                (group.true.discard if was else group.true.add)(asset.id)
+                check = parent.plan.checks[parent.plan.groups[membership.group]]
+                self._judge(parent, check, now, out, counted, late)
+
+    def _judge(self, asset: AssetState, check: Check, now: Micros, out: list[Event], counted: bool, late: bool) -> None:
+        """Ask one rule about one asset, and let its alarm take the consequences."""
+        rungs = check.rungs
+        rule = check.rule
+        if not asset.live >> check.index & 1:
+            truth = rungs[0].raises(asset)
+            if truth is False or (truth is None and rule.on_bad_data is not OnBadData.ASSUME_ACTIVE):
+                return
+        alarm = asset.alarms.get(rule.id)
+        if alarm is None:
+            alarm = self._new_alarm(asset, check)
+        truths: list[bool | None] = []
+        for i, rung in enumerate(rungs):
+            truth = rung.holds(asset) if i < alarm.on else rung.raises(asset)
+            if truth is None and rule.on_bad_data is not OnBadData.HOLD and check.quality(asset) is not GOOD:
+                truth = rule.on_bad_data is OnBadData.ASSUME_ACTIVE
+            truths.append(truth)
+        stood = alarm.stands
+        self.counters.fleeting += alarm.feel(now, truths, counted)
+        quality = GOOD if truths[0] is not None else check.quality(asset)
+        noted = alarm.note_quality(now, quality)
+        if noted is not None:
+            out.append(noted)
+        self._settle(asset, check, alarm, now, out, late, stood)
+
+    def _happen(self, asset: AssetState, events: int, now: Micros, out: list[Event]) -> None:
+        """T26: ask the rules whose condition is an event without a return."""
+        while events:
+            lowest = events & -events
+            events ^= lowest
+            check = asset.plan.checks[lowest.bit_length() - 1]
+            reached = 0
+            for i, rung in enumerate(check.rungs):
+                if rung.raises(asset) is True:
+                    reached = i + 1
+            if reached:
+                alarm = asset.alarms.get(check.rule.id) or self._new_alarm(asset, check)
+                evidence = Evidence(*check.evidence(asset, reached - 1))
+                level = check.rungs[reached - 1].level
+                out.append(alarm.happen(check.rule, level, now, evidence, self._standing_causes(asset, check.rule)))
+
+    def _settle(
+        self,
+        asset: AssetState,
+        check: Check,
+        alarm: Alarm,
+        now: Micros,
+        out: list[Event],
+        late: bool,
+        stood: bool | None = None,
+    ) -> None:
+        """Let run-out timers take effect, tell effects when a cause comes or goes, and set the next deadline."""
+        stood = alarm.stands if stood is None else stood
+        rungs: tuple[Rung, ...] = check.rungs
+        if alarm.matured(rungs, now) != alarm.on:
+            raising = alarm.on == 0
+            causes = self._standing_causes(asset, check.rule) if raising else ()
+            out.extend(
+                alarm.settle(check.rule, rungs, now, lambda rung: Evidence(*check.evidence(asset, rung)), causes, late)
+            )
+        out.extend(alarm.timed(check.rule, now, late))
+        self._after(asset, check, alarm, now, out, late, stood)
+
+    def _after(
+        self, asset: AssetState, check: Check, alarm: Alarm, now: Micros, out: list[Event], late: bool, stood: bool
+    ) -> None:
+        bit = 1 << check.index
+        if alarm.idle:
+            asset.live &= ~bit
+            if alarm.record.rev == 0:
+                del asset.alarms[check.rule.id]
+        else:
+            asset.live |= bit
+        self._schedule(alarm, alarm.due(check.rungs))
+        if alarm.stands is not stood and self._causes.has_effects(check.rule.id):
+            self._explain(asset.id, check.rule.id, now, out, late)
+
+    def _new_alarm(self, asset: AssetState, check: Check) -> Alarm:
+        known = self.registry.asset(asset.id)
+        alarm = new_alarm(self._number(), asset.id, known.kind if known is not None else "", check.rule, check.rungs)
+        asset.alarms[check.rule.id] = alarm
+        return alarm
+
+    def _number(self) -> int:
+        self._next_no += 1
+        return self._next_no
+
+    # -- correlation --------------------------------------------------------------------------------------------------
+
+    def _standing_causes(self, asset: AssetState, rule: Rule) -> tuple[str, ...]:
+        """Ids of the alarms that stand (or are about to) and explain this one."""
+        if not self._causes.has_causes(rule.id):
+            return ()
+        known = self.registry.asset(asset.id)
+        found: list[str] = []
+        for cause_asset, cause_rule in self._causes.causes(rule.id, known) if known is not None else ():
+            holder = self._assets.get(cause_asset)
+            cause = holder.alarms.get(cause_rule) if holder is not None else None
+            if cause is not None and cause.stands:
+                found.append(f"{cause_asset}/{cause_rule}")
+        return tuple(found)
+
+    def _explain(self, asset_id: str, rule_id: str, now: Micros, out: list[Event], late: bool) -> None:
+        """A cause came or went: T20 for its effects that are up, or the beginning of T21."""
+        for effect_asset, effect_rule in self._causes.effects(rule_id, asset_id, self.registry):
+            asset = self._assets.get(effect_asset)
+            alarm = asset.alarms.get(effect_rule) if asset is not None else None
+            index = asset.plan.by_rule.get(effect_rule) if asset is not None else None
+            if asset is None or alarm is None or index is None:
+                continue
+            check = asset.plan.checks[index]
+            step = alarm.suppress(now, self._standing_causes(asset, check.rule), check.rule.settle, late)
+            if step is not None:
+                out.append(step)
+            self._schedule(alarm, alarm.due(check.rungs))
+
+    # -- commands -----------------------------------------------------------------------------------------------------
+
+    def command(self, command: Command, at: Micros, out: list[Event]) -> None:
+        """Carry out what a person asked for, or refuse it: the transition if there is one, then CommandDone. The same
+        command id again gives the same answer and does nothing."""
+        if command.command_id in self._commands:
+            out.append(CommandDone(command, at, self._commands[command.command_id]))
+            return
+        refused: tuple[str, str] | None = None
+        try:
+            self._obey(command, at, out)
+        except CommandRefused as refusal:
+            refused = (refusal.code, str(refusal))
+        self._commands[command.command_id] = refused
+        if len(self._commands) > COMMANDS_REMEMBERED:
+            del self._commands[next(iter(self._commands))]
+        out.append(CommandDone(command, at, refused))
+
+    def _obey(self, command: Command, at: Micros, out: list[Event]) -> None:
+        asset_id, _, rule_id = command.alarm_id.rpartition("/")
+        asset = self._assets.get(asset_id)
+        alarm = asset.alarms.get(rule_id) if asset is not None else None
+        if asset is None or alarm is None or alarm.record.rev == 0:
+            raise CommandRefused("not_found", f"there is no alarm {command.alarm_id}")
+        index = asset.plan.by_rule.get(rule_id)
+        if index is None:
+            out.append(alarm.obey(None, command, at))
+            return
+        check = asset.plan.checks[index]
+        stood = alarm.stands
+        out.append(alarm.obey(check.rule, command, at))
+        self._after(asset, check, alarm, at, out, False, stood)
+
+    # -- assets and rules ---------------------------------------------------------------------------------------------
+
+    def apply_assets(self, assets: Iterable[Asset], devices: Iterable[Device], at: Micros, out: list[Event]) -> None:
+        """Add or change assets and devices; states, alarms and timers stay, limits follow the new attributes."""
+        self.advance(at, out)
+        assets, devices = list(assets), list(devices)
+        touched = {asset.asset: None for asset in assets}
+        for device in devices:
+            before = self.registry.device(device.device)
+            if before is not None:
+                touched[before.asset] = None
+            touched[device.asset] = None
+        self.registry.upsert(assets, devices)
+        changed = [asset for name in touched if (asset := self.registry.asset(name)) is not None]
+        for asset in changed:
+            self._bind(asset)
+        # Children may have been there before the parent they name.
+        members = {asset.asset: asset for asset in changed}
+        for link in self._links:
+            for asset in changed:
+                for child in self.registry.children(link, asset.asset):
+                    members.setdefault(child, self.registry.asset(child) or asset)
+        for asset in members.values():
+            self._regroup(asset)
+        for asset in changed:
+            self._close_orphans(self._assets[asset.asset], at, out)
+        for asset in changed:
+            self._reconsider(self._assets[asset.asset], at, out)
+
+    def replace_rules(self, rules: RuleSet, at: Micros, out: list[Event]) -> None:
+        """Put other rules in force. Alarms of rules that stay keep their state; alarms of rules that are gone or
+        disabled are closed with the reason."""
+        self.advance(at, out)
+        self._use(rules)
+        self._bind_all()
+        for state in self._assets.values():
+            self._close_orphans(state, at, out)
+        for state in self._assets.values():
+            self._reconsider(state, at, out)
+
+    def _use(self, rules: RuleSet) -> None:
+        self.rules = rules
+        self._causes = CauseGraph(rules)
+        self._attributes = tuple(sorted(attributes_of(rules)))
+        self._links = links_of(rules)
+        self._plans.clear()
+
+    def _close_orphans(self, state: AssetState, at: Micros, out: list[Event]) -> None:
+        """End the alarms of rules that no longer apply to the asset."""
+        for rule_id, alarm in list(state.alarms.items()):
+            if rule_id in state.plan.by_rule:
+                continue
+            stood = alarm.stands
+            removed = self.rules.get(rule_id) is None
+            step = alarm.close(at, f"rule {rule_id} {'was removed' if removed else 'is not in force here'}")
+            if step is not None:
+                out.append(step)
+            if alarm.record.rev == 0:
+                del state.alarms[rule_id]
+            if stood and self._causes.has_effects(rule_id):
+                self._explain(state.id, rule_id, at, out, False)
+
+    def _plan(self, asset: Asset) -> Plan:
+        """The plan of ``asset``, shared with every asset that differs in nothing a rule looks at."""
+        profiles = tuple(
+            device.profile
+            for device_id in self.registry.devices_of(asset.asset)
+            if (device := self.registry.device(device_id)) is not None
+        )
+        key = (asset.kind, profiles, *(asset.attributes.get(name) for name in self._attributes))
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = compile_plan(self.rules, asset, profiles)
+        return plan
+
+    def _bind_all(self) -> None:
+        for asset in self.registry.assets():
+            self._bind(asset)
+        for asset in self.registry.assets():
+            self._regroup(asset)
+
+    def _bind(self, asset: Asset) -> None:
+        """Give an asset the plan that fits it now, with its alarms, watches, windows and groups."""
+        plan = self._plan(asset)
+        state = self._assets.get(asset.asset)
+        if state is None:
+            state = self._assets[asset.asset] = AssetState(asset.asset, plan)
+        self._leave_groups(state)
+        state.plan = plan
+        state.live = 0
+        for rule_id, alarm in state.alarms.items():
+            index = plan.by_rule.get(rule_id)
+            if index is not None:
+                alarm.fit(len(plan.checks[index].rungs))
+                if not alarm.idle:
+                    state.live |= 1 << index
+        wanted = {window for point in plan.by_point.values() for window in point.windows}
+        state.windows = {key: state.windows.get(key) or Window(key[1]) for key in sorted(wanted)}
+        state.groups = {group: state.groups.get(group) or Group() for group in plan.groups}
+        self._mount(state)
+
+    # -- groups -------------------------------------------------------------------------------------------------------
+
+    def _regroup(self, asset: Asset) -> None:
+        """Count an asset among the members of the assets its links name."""
+        state = self._assets[asset.asset]
+        self._leave_groups(state)
+        parents: list[tuple[AssetState, Group] | None] = []
+        for membership in state.plan.memberships:
+            parent = self._assets.get(asset.links.get(membership.link, ""))
+            group = parent.groups.get(membership.group) if parent is not None else None
+            if parent is None or group is None:
+                parents.append(None)
+                continue
+            parents.append((parent, group))
+            group.size += 1
+            if membership.where(state) is True:
+                group.true.add(state.id)
+        state.parents = tuple(parents)
+
+    def _leave_groups(self, state: AssetState) -> None:
+        for joined in state.parents:
+            if joined is not None:
+                _, group = joined
+                group.size -= 1
+                group.true.discard(state.id)
+        state.parents = ()
+
+    # -- silence ------------------------------------------------------------------------------------------------------
+
+    def _mount(self, state: AssetState) -> None:
+        """Exactly one watch per silence and device on the asset; those that stay keep their clock."""
+        mounted = tuple(self.registry.devices_of(state.id))
+        for device_id in state.devices:
+            if device_id not in mounted:
+                self._unwatch(self._devices[device_id], state)
+        state.devices = mounted
+        for device_id in mounted:
+            device = self.registry.device(device_id)
+            if device is None:
+                continue
+            known = self._devices.get(device_id)
+            if known is None:
+                known = self._devices[device_id] = DeviceState(device, self._number(), self.now - self._deaf)
+            known.device = device
+            known.lateness = self._lateness(device)
+            known.interval = self._intervals(device)
+            self._watch(known, state)
+        self._count_silent(state)
+
+    def _watch(self, device: DeviceState, state: AssetState) -> None:
+        before = {watch.key: watch for watch in device.watches if watch.asset is state}
+        watches: list[Watch] = []
+        for silence in state.plan.silences if device.interval is not None else ():
+            wait = round(silence.intervals * (device.interval or 0)) + silence.plus
+            watch = before.pop(silence.key, None)
+            if watch is None:
+                since = self.now - self._deaf
+                watch = Watch(self._number(), state, device, silence.key, wait, since, silence.point)
+            watch.wait = wait
+            watch.silent = watch.silent and watch.expires(self._deaf) <= self.now
+            watches.append(watch)
+            self._schedule(watch, watch.due(self._deaf))
+        for gone in before.values():
+            gone.silent = True  # never due again: its entry in the heap falls away
+        device.watches = [watch for watch in device.watches if watch.asset is not state] + watches
+        device.silenced = sum(watch.silent for watch in device.watches)
+
+    def _unwatch(self, device: DeviceState, state: AssetState) -> None:
+        """The device left the asset: its silence is no longer the asset's."""
+        for watch in device.watches:
+            if watch.asset is state:
+                watch.silent = True
+        device.watches = [watch for watch in device.watches if watch.asset is not state]
+        device.silenced = sum(watch.silent for watch in device.watches)
+
+    def _count_silent(self, state: AssetState) -> None:
+        state.silent = {}
+        for device_id in state.devices:
+            for watch in self._devices[device_id].watches:
+                if watch.silent and watch.asset is state:
+                    state.silent[watch.key] = state.silent.get(watch.key, 0) + 1
+
+    def _reconsider(self, state: AssetState, at: Micros, out: list[Event]) -> None:
+        """Ask every rule about an asset whose limits may have changed."""
+        checks = sum(1 << check.index for check in state.plan.checks if not check.rule.event)
+        self._ask(state, checks, (1 << len(state.plan.memberships)) - 1, at, out, False)
+
+    def _unregistered(self, asset_id: str) -> AssetState:
+        state = self._assets[asset_id] = AssetState(asset_id, Plan())
+        return state
+
+    def _unknown_device(self, device_id: str, asset_id: str) -> DeviceState:
+        device = self.registry.device(device_id) or Device(device_id, asset_id, "")
+        state = self._devices[device_id] = DeviceState(device, self._number(), self.now - self._deaf)
+        state.lateness = self._lateness(device)
+        return state
+
+    # -- snapshots ----------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        """The whole state, but not the registry nor the rules: restored over the same ones, the engine continues
+        exactly as this one would."""
+        watches: dict[str, list[tuple[int, str, str, Micros, bool]]] = {}
+        for device_id, device in self._devices.items():
+            for watch in device.watches:
+                row = (watch.no, device_id, watch.key, watch.since, watch.silent)
+                watches.setdefault(watch.asset.id, []).append(row)
+        saved = _Saved(
+            _FORMAT,
+            self.now,
+            self._deaf,
+            self._next_no,
+            [(name, device.no, device.seen, device.newest) for name, device in self._devices.items()],
+            [
+                _SavedAsset(
+                    asset.id,
+                    asset.points,
+                    [(point, span, list(window.samples)) for (point, span), window in asset.windows.items()],
+                    watches.get(asset.id, []),
+                )
+                for asset in self._assets.values()
+            ],
+            [alarm for asset in self._assets.values() for alarm in asset.alarms.values()],
+            self._packets.dump(),
+            self._commands,
+            self.counters,
+        )
+        return msgspec.msgpack.encode(saved)
+
+    def restore(self, data: bytes) -> None:
+        """Take over a snapshot made with the same rules and the same registry. Raises ValueError when it is damaged or
+        of another version."""
+        try:
+            saved = msgspec.msgpack.decode(data, type=_Saved)
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"not a snapshot of the engine: {error}") from error
+        if saved.format != _FORMAT:
+            raise ValueError(f"an engine snapshot of format {saved.format}; this program reads {_FORMAT}")
+        self.now, self._deaf = saved.now, saved.deaf
+        self._heap, self._assets, self._devices = [], {}, {}
+        self._commands, self.counters = saved.commands, saved.counters
+        self._packets = Packets()
+        self._packets.load(saved.packets)
+        for name, no, seen, newest in saved.devices:
+            device = self.registry.device(name) or Device(name, "", "")
+            state = self._devices[name] = DeviceState(device, no, seen)
+            state.lateness = self._lateness(device)
+            state.newest = newest
+        for kept in saved.assets:
+            asset = self._assets[kept.id] = AssetState(kept.id, Plan())
+            asset.points = kept.points
+            asset.windows = {(point, span): Window(span, samples) for point, span, samples in kept.windows}
+        for alarm in saved.alarms:
+            alarm.scheduled = None
+            self._assets[alarm.asset].alarms[alarm.rule] = alarm
+        self._bind_all()
+        for kept in saved.assets:
+            self._restore_watches(kept)
+        for one in self.registry.assets():
+            self._regroup(one)
+        self._next_no = saved.next_no
+        self._heap = []
+        for device_state in self._devices.values():
+            for watch in device_state.watches:
+                watch.scheduled = None
+                self._schedule(watch, watch.due(self._deaf))
+        for alarm in saved.alarms:
+            alarm.scheduled = None
+            self._schedule(alarm, self._due(alarm))
+
+    def _restore_watches(self, kept: _SavedAsset) -> None:
+        asset = self._assets[kept.id]
+        for no, device_id, key, since, silent in kept.watches:
+            for watch in self._devices[device_id].watches:
+                if watch.asset is asset and watch.key == key:
+                    watch.no, watch.since, watch.silent = no, since, silent
+        for device_id in asset.devices:
+            device = self._devices[device_id]
+            device.silenced = sum(watch.silent for watch in device.watches)
+        self._count_silent(asset)
+
+
+def _merged(touched: Iterable[tuple[AssetState, int, int]]) -> list[tuple[AssetState, int, int]]:
+    """One entry an asset, in the order of first touch."""
+    found: dict[str, tuple[AssetState, int, int]] = {}
+    for asset, checks, memberships in touched:
+        _, before, before_memberships = found.get(asset.id, (asset, 0, 0))
+        found[asset.id] = (asset, before | checks, before_memberships | memberships)
+    return list(found.values())

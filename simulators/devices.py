@@ -352,4 +352,4 @@ def bridge_values(bridge: Bridge, at: float, rng: random.Random) -> dict[str, ob
 
 def vehicle_values(vehicle: Vehicle) -> dict[str, object]:
     """What the weighing strip says of one vehicle. No plates: no rule needs them."""
-    return {"gvw": vehicle.gvw_t, "speed": vehicle.speed_km_h, "lane": vehicle.lane}
+    return {"lane": vehicle.lane, "speed": vehicle.speed_km_h, "axles": vehicle.axles_t, "gvw": vehicle.gvw_t}

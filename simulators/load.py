@@ -34,7 +34,6 @@ from simulators import mqtt_wire
 from simulators.ledger import LoadLedger
 
 PROFILES = {"lamp": "generic/json-lamp", "pipe": "generic/json-pipe", "road": "generic/json-road"}
-MAX_VALUES = {"lamp": 8, "pipe": 6, "road": 5}
 ALARM_PERIOD, ALARM_FIRST, ALARM_LAST = 20, 10, 12
 
 _BACKOFF_S = (0.1, 2.0)  # first and longest pause between attempts to connect; ±50 % jitter
@@ -111,8 +110,7 @@ def expected_values(
             "depth": (mixed & 15) / 10,
             "battery": (800 + (mixed >> 7 & 127)) / 10,
             "rssi": -60.0 - (mixed >> 14 & 31),
-            "snr": (50 + (mixed >> 19 & 31)) / 10,
-            "battery_voltage": (3500 + (mixed >> 24 & 127)) / 1000,
+            "battery_voltage": (3500 + (mixed >> 19 & 127)) / 1000,
         }
     return dict(list(values.items())[:payload_values])
 
@@ -141,7 +139,7 @@ def payload(plan: Plan, index: int, sequence: int, sent_ms: int) -> bytes:
         text = (
             f'{{"ts":{sent_ms},"seq":{sequence},"values":{{"depth":{(mixed & 15) / 10},'
             f'"battery":{(800 + (mixed >> 7 & 127)) / 10},"rssi":{-60.0 - (mixed >> 14 & 31)},'
-            f'"snr":{(50 + (mixed >> 19 & 31)) / 10}}}}}'
+            f'"battery_voltage":{(3500 + (mixed >> 19 & 127)) / 1000}}}}}'
         )
     return text.encode()
 

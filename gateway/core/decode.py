@@ -104,9 +104,7 @@ class Decoder:
     def _mount_topic(self, topic: str) -> _Mounted | Rejection:
         parts = topic.split("/")
         if len(parts) != 5 or not topic.startswith(TOPIC_ROOT) or parts[4] not in ("telemetry", "status"):
-            return Rejection(
-                "unknown_topic", "the topic is not citywatch/v1/{kind}/{device}/telemetry or …/status"
-            )
+            return Rejection("unknown_topic", "the topic is not citywatch/v1/{kind}/{device}/telemetry or …/status")
         kind, name, leaf = parts[2:]
         device = self._registry.device_by_address(name)
         if device is None:
@@ -237,7 +235,7 @@ class _ProfilePlan:
         self.derived: tuple[Point, ...] = tuple(point for point in profile.points if point.formulas)
         for point in profile.points:
             plain = not (point.sentinels or point.states or point.checks or point.uses_itself or point.invert)
-            if not plain or not point.scale.is_identity:
+            if not plain or not point.scale.is_identity or point.smallest:
                 continue
             if point.type is ValueType.NUMBER:
                 low, high = max(point.low, float(INT64_LOW)), min(point.high, 2.0**63 - 1024)
@@ -269,8 +267,7 @@ class _Mounted:
     def stands(self, registry: Registry) -> bool:
         """Device and asset are still the same objects: nothing about them has changed."""
         return (
-            registry.device_by_address(self.address) is self.device
-            and registry.asset(self.device.asset) is self.asset
+            registry.device_by_address(self.address) is self.device and registry.asset(self.device.asset) is self.asset
         )
 
 
@@ -336,11 +333,7 @@ def _quick(mounted: _Mounted, payload: bytes, received_at: Micros) -> Decoded | 
         number = numbers.get(key)
         if number is not None:
             if (kind is float or kind is int) and number[1] <= value <= number[2]:
-                add(
-                    Reading(
-                        asset, number[0], value, GOOD, time, received_at, device, None, False, sequence, has_time
-                    )
-                )
+                add(Reading(asset, number[0], value, GOOD, time, received_at, device, None, False, sequence, has_time))
                 continue
             return None
         name = truths.get(key)
@@ -557,9 +550,7 @@ def _from_json(point: Point, raw: Any) -> tuple[Any, Quality, str | None]:
     return result[0], UNCERTAIN, f"the device says {said}{own}"
 
 
-def _from_raw(
-    point: Point, raw: Any, linear: tuple[float, float] | None = None
-) -> tuple[Any, Quality, str | None]:
+def _from_raw(point: Point, raw: Any, linear: tuple[float, float] | None = None) -> tuple[Any, Quality, str | None]:
     """A raw value as the point's value: sentinel, state, type, scale, invert; not yet its range.
 
     ``linear``: (factor, offset) of a unit the device named itself; it takes the place of the profile's scale.
@@ -634,6 +625,8 @@ def _in_range(point: Point, value: Any, quality: Quality, reason: str | None) ->
         if not point.low <= item <= point.high:
             side, limit = ("below", point.low) if item < point.low else ("above", point.high)
             return None, BAD, f"out of range: {item:.6g} is {side} {limit:g} {point.unit}".rstrip()
+        if item and abs(item) < point.smallest:
+            return None, BAD, f"out of range: {item:.6g} is no measurement, only zero or {point.smallest:g} and more is"
     return value, quality, reason
 
 

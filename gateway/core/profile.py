@@ -198,7 +198,8 @@ class Point:
 
     Steps, in order: sentinel → bad · state code → value · number × scale to the canonical unit · invert · formula
     (given the value under its own name; without that name the formula counts only when the device did not say) ·
-    range → bad · checks. ``low``/``high`` in ``unit``. ``formulas``: the first whose inputs are there is used;
+    range → bad · checks. ``low``/``high``/``smallest`` in ``unit``; nearer to zero than ``smallest``, but not zero, is no
+    measurement either (230.2 V with its words swapped is 4e-08). ``formulas``: the first whose inputs are there is used;
     ``optional``: a missing attribute gives no reading instead of a bad one.
     """
 
@@ -209,6 +210,7 @@ class Point:
     scale: Linear = Linear()
     low: float = -math.inf
     high: float = math.inf
+    smallest: float = 0.0
     sentinels: Mapping[Value, str] = field(default_factory=dict)
     states: Mapping[Value, State] | None = None
     invert: bool = False

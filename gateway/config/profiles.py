@@ -1,0 +1,666 @@
+"""Profile files (YAML) → compiled profiles; every mistake of every file at once, with file, line and key.
+
+The language is described in docs/profiles.md. Everything that can be known without a device is checked and worked out
+here: units become two numbers, formulas functions, names in formulas are known names, registers fit the protocol.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from gateway.config.units import duration, linear, quantity
+from gateway.config.yaml_source import Path, YamlSource, did_you_mean, mistakes_of, read_yaml
+from gateway.core import profile as compiled
+from gateway.core.decode import json_path
+from gateway.core.formula import Formula, FormulaError, parse_formula
+from gateway.core.model import MINUTE, Micros, Quality, Value
+from gateway.core.profile import Form, Linear, Profile, State, Transport, ValueType
+from gateway.core.vocabulary import KINDS, unit_of
+from gateway.errors import ConfigError, Mistake
+
+NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
+CASES = ".cases.yaml"
+
+# What Milesight's devices send besides their measurements: version, power, serial number, class, reset.
+_MILESIGHT_INFO = {
+    "FF 01": 1, "FF 09": 2, "FF 0A": 2, "FF 0B": 1, "FF 0F": 1, "FF 16": 8, "FF FE": 1, "FF FF": 2,
+}  # fmt: skip
+
+# Units a JSON payload may name ({"value": 5, "unit": "cm"}); those that convert to the point's own are understood.
+_UNITS = (
+    "%", "°", "deg", "rad", "°C", "℃", "Cel", "K", "degF", "µm", "mm", "cm", "m", "km", "Pa", "hPa", "kPa", "MPa",
+    "bar", "mbar", "psi", "V", "mV", "kV", "A", "mA", "W", "kW", "MW", "Wh", "kWh", "MWh", "Hz", "s", "min", "h", "L/s",
+    "L/min", "m³/h", "m3/h", "m³/s", "m3/s", "m³", "m3", "L", "m/s", "km/h", "mm/h", "g", "kg", "t", "N", "kN", "%LEL",
+    "%VOL", "dBm", "dB", "dB(A)", "µg/m³", "ug/m3", "mg/m3", "m/s²", "m/s2", "µε", "ue",
+)  # fmt: skip
+
+_SPACE_TYPES = {
+    "int8": ("int", 1), "uint8": ("uint", 1), "int16": ("int", 2), "uint16": ("uint", 2), "int24": ("int", 3),
+    "uint24": ("uint", 3), "int32": ("int", 4), "uint32": ("uint", 4), "int64": ("int", 8), "uint64": ("uint", 8),
+    "float32": ("float", 4), "float64": ("float", 8), "bcd8": ("bcd", 1), "bcd16": ("bcd", 2), "bcd32": ("bcd", 4),
+}  # fmt: skip
+_REGISTER_TYPES = [name for name, (_, size) in _SPACE_TYPES.items() if size % 2 == 0] + ["text"]
+_FIELD_TYPES = [*_SPACE_TYPES, "text"]
+
+Duration = Annotated[Micros, BeforeValidator(duration)]
+Code = bool | int | float | str
+Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
+
+
+def load_profiles(files: Mapping[str, str]) -> dict[str, Profile]:
+    """Text of each file by its name relative to the folder → profiles by id ("milesight/em320-tilt").
+
+    Files of cases are passed over. Raises ConfigError with the mistakes of all files.
+    """
+    profiles: dict[str, Profile] = {}
+    mistakes: list[Mistake] = []
+    for file, text in files.items():
+        if file.endswith(CASES):
+            continue
+        try:
+            profile = load_profile(file, text)
+        except ConfigError as error:
+            mistakes += error.mistakes
+        else:
+            profiles[profile.id] = profile
+    if mistakes:
+        raise ConfigError(mistakes)
+    return profiles
+
+
+def load_profile(file: str, text: str) -> Profile:
+    """One file. Raises ConfigError with all its mistakes."""
+    source = read_yaml(text, file)
+    if not isinstance(source.data, dict):
+        raise ConfigError([Mistake(file, 1, "", "a profile is a mapping of keys; see docs/profiles.md")])
+    try:
+        model = ProfileModel.model_validate(source.data)
+    except ValidationError as error:
+        raise ConfigError(mistakes_of(error, source, (), ProfileModel)) from error
+    compiler = _Compiler(source, model)
+    profile = compiler.profile()
+    if compiler.mistakes:
+        raise ConfigError(compiler.mistakes)
+    return profile
+
+
+# -- the file ---------------------------------------------------------------------------------------------------------
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class TitleModel(_Model):
+    zh: str
+    en: str
+
+
+class StateModel(_Model):
+    """What one code means: ``value``, and whether it can be trusted."""
+
+    value: Code | None = None
+    quality: Quality = Quality.GOOD
+    reason: str | None = None
+
+
+class CheckModel(_Model):
+    """``when`` holds → not better than ``quality``, because of ``reason``."""
+
+    when: str
+    quality: Literal[Quality.UNCERTAIN, Quality.BAD] = Quality.BAD
+    reason: str
+    points: list[str] | None = None
+
+
+class AttributeModel(_Model):
+    unit: str = ""
+    default: float | None = None
+
+
+class _NumberModel(_Model):
+    """How bytes are a number."""
+
+    type: str | None = None
+    bit: Annotated[int, Field(ge=0, le=63)] | None = None
+    bits: tuple[int, int] | None = None
+    length: Annotated[int, Field(ge=1, le=250)] | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    sentinels: dict[Code, str] = {}
+
+
+class RegisterModel(_NumberModel):
+    function: Literal[1, 2, 3, 4] | None = None
+    address: Annotated[int, Field(ge=0, le=65536)]
+    order: Order | None = None
+
+
+class FieldModel(_NumberModel):
+    at: Annotated[int, Field(ge=0, le=255)] | None = None
+    byte_order: Literal["little", "big"] | None = None
+
+
+class ChannelModel(_Model):
+    size: Annotated[int, Field(ge=0, le=255)] | None = None
+    fields: dict[str, FieldModel] = {}
+    time: str | None = None
+    historical: bool = False
+
+
+class FrameModel(_Model):
+    prefix: str = ""
+    size: Annotated[int, Field(ge=1, le=255)] | None = None
+    min_size: Annotated[int, Field(ge=1, le=255)] | None = None
+    fport: int | list[int] | None = None
+    fields: dict[str, FieldModel]
+
+
+class PayloadModel(_Model):
+    format: Literal["json", "tlv", "milesight", "frames"] = "json"
+    byte_order: Literal["little", "big"] = "big"
+    channels: dict[str, ChannelModel] = {}
+    frames: list[FrameModel] = []
+    time: str = "ts"
+    sequence: str = "seq"
+    values: str = "values"
+    zone: Annotated[str, Field(pattern=r"^[+-]\d\d:\d\d$")] = "+08:00"
+
+
+class ModbusModel(_Model):
+    function: Literal[1, 2, 3, 4] = 3
+    order: Order = "ABCD"
+    first_address: Literal[0, 1] = 0
+    max_gap: Annotated[int, Field(ge=0, le=124)] = 8
+    max_block: Annotated[int, Field(ge=1, le=125)] = 125
+    all_zero_is_restart: bool = False
+
+
+class PointModel(_Model):
+    """One point; the keys from ``address`` on are a register's, for Modbus."""
+
+    from_: str | None = Field(default=None, alias="from")
+    as_: ValueType | None = Field(default=None, alias="as")
+    unit: str | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    invert: bool = False
+    range: tuple[float | str, float | str] | None = None
+    smallest: float | str = 0.0
+    sentinels: dict[Code, str] = {}
+    states: dict[Code, Code | StateModel] | None = None
+    formula: str | list[str] = []
+    optional: bool = False
+    checks: list[CheckModel] = []
+    address: Annotated[int, Field(ge=0, le=65536)] | None = None
+    function: Literal[1, 2, 3, 4] | None = None
+    type: str | None = None
+    order: Order | None = None
+    bit: Annotated[int, Field(ge=0, le=63)] | None = None
+    bits: tuple[int, int] | None = None
+    length: Annotated[int, Field(ge=1, le=125)] | None = None
+
+
+class ProfileModel(_Model):
+    title: TitleModel
+    kind: str | list[str]
+    transport: Transport
+    expected_interval: Duration
+    allowed_lateness: Duration = 10 * MINUTE
+    source: str = ""
+    fport: int | list[int] | None = None
+    payload: PayloadModel | None = None
+    modbus: ModbusModel = ModbusModel()
+    raw: dict[str, RegisterModel] = {}
+    attributes: dict[str, str | AttributeModel] = {}
+    checks: list[CheckModel] = []
+    points: Annotated[dict[str, PointModel | None], Field(min_length=1)]
+
+
+# -- the compiler -----------------------------------------------------------------------------------------------------
+
+
+class _Compiler:
+    """One model → one profile, collecting mistakes on the way."""
+
+    def __init__(self, source: YamlSource, model: ProfileModel) -> None:
+        self.source = source
+        self.model = model
+        self.mistakes: list[Mistake] = []
+        self.kinds = tuple([model.kind] if isinstance(model.kind, str) else model.kind)
+        self.registers: list[compiled.Register] = []
+        self.fields: dict[str, compiled.Field] = {}
+
+    def wrong(self, path: Path, message: str) -> None:
+        self.mistakes.append(self.source.mistake(path, message))
+
+    def profile(self) -> Profile:
+        model = self.model
+        for index, kind in enumerate(self.kinds):
+            if kind not in KINDS:
+                path: Path = ("kind",) if isinstance(model.kind, str) else ("kind", index)
+                self.wrong(path, f"there is no kind `{kind}`" + did_you_mean(kind, KINDS))
+        if not self.kinds:
+            self.wrong(("kind",), "name at least one kind")
+            self.kinds = (KINDS[0],)
+        attributes = self.attributes()
+        payload = self.payload()
+        for name, register in model.raw.items():
+            self.name(name, ("raw", name))
+            made = self.register(name, register, ("raw", name), scaled=True)
+            if made is not None:
+                self.registers.append(made)
+        points = tuple(self.points(attributes))
+        known = [*self.raw_names(), *(point.name for point in points), *attributes]
+        for name in attributes:
+            if name in self.raw_names() or name in model.points:
+                self.wrong(("attributes", name), "a raw value or a point has this name too")
+        return Profile(
+            id=self.source.file.removesuffix(".yaml"),
+            kinds=self.kinds,
+            transport=model.transport,
+            points=points,
+            title_zh=model.title.zh,
+            title_en=model.title.en,
+            expected_interval=model.expected_interval,
+            allowed_lateness=model.allowed_lateness,
+            payload=payload,
+            fports=_ports(model.fport),
+            registers=tuple(self.registers),
+            max_gap=model.modbus.max_gap,
+            max_block=model.modbus.max_block,
+            all_zero_is_restart=model.modbus.all_zero_is_restart,
+            checks=self.checks(model.checks, ("checks",), known, [point.name for point in points]),
+            attributes=attributes,
+            source=model.source,
+        )
+
+    def raw_names(self) -> list[str]:
+        return [*(register.name for register in self.registers), *self.fields]
+
+    def name(self, name: str, path: Path) -> None:
+        if not NAME.match(name):
+            self.wrong(path, "a name is a small letter, then small letters, digits and _")
+
+    def attributes(self) -> dict[str, compiled.Attribute]:
+        found = {}
+        for name, given in self.model.attributes.items():
+            if isinstance(given, str):
+                given = AttributeModel(unit=given)
+            found[name] = compiled.Attribute(name, given.unit, given.default)
+        return found
+
+    # -- where values stand -------------------------------------------------------------------------------------------
+
+    def payload(self) -> compiled.JsonPayload | compiled.TlvPayload | compiled.FramePayload | None:
+        model, given = self.model, self.model.payload
+        if model.transport is Transport.MODBUS:
+            if given is not None:
+                self.wrong(("payload",), "a Modbus profile has registers, not a payload")
+            return None
+        for key in ("raw", "modbus"):
+            if key in model.model_fields_set:
+                self.wrong((key,), "only for `transport: modbus`")
+        given = given if given is not None else PayloadModel()
+        if model.transport is Transport.MQTT and model.fport is not None:
+            self.wrong(("fport",), "only for `transport: lorawan`")
+        if given.format == "json":
+            if model.transport is Transport.LORAWAN:
+                self.wrong(("transport",), "a LoRaWAN payload is binary: say `payload: {format: …}`")
+            sign = -1 if given.zone[0] == "-" else 1
+            zone = sign * (int(given.zone[1:3]) * 3600 + int(given.zone[4:6]) * 60)
+            return compiled.JsonPayload(given.time, given.sequence, given.values, zone)
+        if given.format == "frames":
+            if not given.frames:
+                self.wrong(("payload", "frames"), "list at least one frame")
+            return compiled.FramePayload(tuple(self.frame(index, frame) for index, frame in enumerate(given.frames)))
+        return self.tlv(given)
+
+    def tlv(self, given: PayloadModel) -> compiled.TlvPayload:
+        little = given.format == "milesight" or given.byte_order == "little"
+        channels: dict[bytes, compiled.Channel] = {}
+        head_size = 2
+        for number, (text, channel) in enumerate(given.channels.items()):
+            path: Path = ("payload", "channels", text)
+            try:
+                head = bytes.fromhex(text)
+            except ValueError:
+                self.wrong(path, "a channel is written as hexadecimal bytes: 03 D4")
+                continue
+            if number == 0:
+                head_size = len(head)
+            if len(head) != head_size or not head:
+                self.wrong(path, f"every channel's head has the same length, here {head_size} bytes")
+            fields, size = self.lay_out(channel.fields, little, (*path, "fields"))
+            if channel.time is not None and channel.time not in channel.fields:
+                self.wrong((*path, "time"), f"`{channel.time}` is not a field of this channel")
+            if channel.size is not None and channel.size < size:
+                self.wrong((*path, "size"), f"the fields need {size} bytes")
+            size = channel.size if channel.size is not None else size
+            channels[head] = compiled.Channel(size, fields, channel.time, channel.historical)
+        if given.format == "milesight":
+            for text, size in _MILESIGHT_INFO.items():
+                channels.setdefault(bytes.fromhex(text), compiled.Channel(size))
+        if not given.channels:
+            self.wrong(("payload", "channels"), "list at least one channel")
+        return compiled.TlvPayload(head_size, channels)
+
+    def frame(self, index: int, frame: FrameModel) -> compiled.FrameVariant:
+        path: Path = ("payload", "frames", index)
+        assert self.model.payload is not None
+        fields, size = self.lay_out(frame.fields, self.model.payload.byte_order == "little", (*path, "fields"))
+        try:
+            prefix = bytes.fromhex(frame.prefix)
+        except ValueError:
+            self.wrong((*path, "prefix"), "a prefix is written as hexadecimal bytes: 58")
+            prefix = b""
+        least = frame.size or frame.min_size or size
+        if frame.size is not None and frame.size < size:
+            self.wrong((*path, "size"), f"the fields need {size} bytes")
+        return compiled.FrameVariant(prefix, least, frame.size or 255, fields, _ports(frame.fport))
+
+    def lay_out(
+        self, fields: Mapping[str, FieldModel], little: bool, path: Path
+    ) -> tuple[tuple[compiled.Field, ...], int]:
+        """Fields one behind the other unless ``at`` says where; and the bytes they take."""
+        made: list[compiled.Field] = []
+        end = 0
+        for name, field in fields.items():
+            here = (*path, name)
+            self.name(name, here)
+            form = self.form(field, field.type, field.length, _FIELD_TYPES, "uint8", here)
+            if form is None:
+                continue
+            at = field.at if field.at is not None else end
+            end = max(end, at + form.size)
+            is_little = little if field.byte_order is None else field.byte_order == "little"
+            scale = Linear.of(Fraction(str(field.scale)), field.offset)
+            entry = compiled.Field(name, at, form, is_little, scale, _numbers(field.sentinels))
+            made.append(entry)
+            self.fields[name] = entry
+        return tuple(made), end
+
+    def register(
+        self, name: str, given: RegisterModel | PointModel, path: Path, scaled: bool
+    ) -> compiled.Register | None:
+        """``scaled``: scale and sentinels belong to the raw value; for a point they are the point's."""
+        modbus = self.model.modbus
+        if self.model.transport is not Transport.MODBUS:
+            self.wrong((*path, "address"), "only for `transport: modbus`")
+            return None
+        assert given.address is not None
+        address = given.address - modbus.first_address
+        function = given.function or modbus.function
+        if function in (1, 2):
+            if given.type not in (None, "bool") or given.bit is not None or given.bits is not None:
+                self.wrong(path, f"function code {function} reads single bits: no type, no bit")
+            form: Form | None = Form("bool", 1)
+        else:
+            length = None if given.length is None else 2 * given.length
+            form = self.form(given, given.type, length, _REGISTER_TYPES, "uint16", path)
+        if form is None:
+            return None
+        order = given.order or modbus.order
+        count = max(1, form.size // 2) if function in (3, 4) else 1
+        if form.kind == "text" and order in ("CDAB", "DCBA"):
+            self.wrong((*path, "order"), "a text is in the order ABCD, or BADC where the bytes are swapped")
+        if not 0 <= address <= 65536 - count:
+            self.wrong((*path, "address"), f"wire addresses are 0 to 65535; this is {address} for {count} registers")
+            return None
+        if count > modbus.max_block:
+            self.wrong((*path, "length"), f"{count} registers do not fit into a block of {modbus.max_block}")
+        scale = Linear.of(Fraction(str(given.scale)), given.offset) if scaled else Linear()
+        sentinels = _numbers(given.sentinels) if scaled else {}
+        return compiled.Register(name, function, address, count, form, order, scale, sentinels)
+
+    def form(
+        self,
+        given: _NumberModel | PointModel,
+        name: str | None,
+        length: int | None,
+        allowed: Sequence[str],
+        default: str,
+        path: Path,
+    ) -> Form | None:
+        name = name or default
+        if name not in allowed:
+            self.wrong((*path, "type"), f"there is no type `{name}` here" + did_you_mean(name, allowed))
+            return None
+        if name == "text":
+            if length is None:
+                self.wrong(path, "a text needs its `length`")
+                return None
+            return Form("text", length)
+        if length is not None:
+            self.wrong((*path, "length"), "only a text has a length")
+        kind, size = _SPACE_TYPES[name]
+        if given.bit is None and given.bits is None:
+            return Form(kind, size)
+        if given.bit is not None and given.bits is not None:
+            self.wrong((*path, "bits"), "`bit` or `bits`, not both")
+        low, high = given.bits if given.bits is not None else (given.bit or 0, given.bit or 0)
+        if kind not in ("int", "uint") or not 0 <= low <= high < 8 * size:
+            self.wrong((*path, "bits" if given.bits is not None else "bit"), f"{name} has the bits 0 to {8 * size - 1}")
+            return None
+        return Form(kind, size, low, high - low + 1, given.bits is None)
+
+    # -- points -------------------------------------------------------------------------------------------------------
+
+    def points(self, attributes: Mapping[str, compiled.Attribute]) -> Iterable[compiled.Point]:
+        earlier: list[str] = []
+        for name, given in self.model.points.items():
+            point = self.point(name, given if given is not None else PointModel(), earlier, attributes)
+            if point is not None:
+                yield point
+            earlier.append(name)
+
+    def point(
+        self, name: str, given: PointModel, earlier: list[str], attributes: Mapping[str, compiled.Attribute]
+    ) -> compiled.Point | None:
+        path: Path = ("points", name)
+        self.name(name, path)
+        form: Form | None = None
+        formulas = self.formulas(given.formula, path)
+        if given.address is not None:
+            register = self.register(name, given, path, scaled=False)
+            if register is None:
+                return None
+            self.registers.append(register)
+            form = register.form
+            if given.from_ is not None:
+                self.wrong((*path, "from"), "`from` or `address`, not both")
+        else:
+            for key in ("function", "type", "order", "bit", "bits", "length"):
+                if key in given.model_fields_set:
+                    self.wrong((*path, key), "only together with `address`")
+        source = given.from_ or name
+        has_source = self.check_source(source, given, bool(formulas), path)
+        canonical = next((unit for kind in self.kinds if (unit := unit_of(kind, name)) is not None), None)
+        unit = canonical if canonical is not None else (given.unit or "")
+        scale = self.scale(given, unit, path)
+        known = [*self.raw_names(), *earlier, *attributes]
+        for formula in formulas:
+            own = [name] if has_source else []
+            self.names_known(formula, [*known, *own], (*path, "formula"))
+        low, high = self.range(given, unit, path)
+        smallest = self.smallest(given, unit, path)
+        states = self.states(given, path)
+        value_type = given.as_ or _type(form, states, self.fields.get(source), formulas)
+        if given.invert and value_type is not ValueType.BOOL:
+            self.wrong((*path, "invert"), "only a bool can be inverted")
+        if states is not None and not scale.is_identity:
+            self.wrong((*path, "states"), "states look at the code itself: no scale, no other unit")
+        if value_type in (ValueType.BOOL, ValueType.TEXT) and not scale.is_identity:
+            self.wrong(path, f"a {value_type} has no scale and no unit to convert")
+        field = self.fields.get(source)
+        size = form.size if form is not None else field.form.size if field is not None else 0
+        return compiled.Point(
+            name=name,
+            source=source,
+            unit=unit,
+            type=value_type,
+            scale=scale,
+            low=low,
+            high=high,
+            smallest=smallest,
+            sentinels=dict[Value, str](given.sentinels.items()),
+            states=states,
+            invert=given.invert,
+            formulas=formulas,
+            optional=given.optional,
+            checks=self.checks(given.checks, (*path, "checks"), [*known, name], None),
+            units=units_for(unit) if self.model.transport is Transport.MQTT else {},
+            raw_bytes=size,
+        )
+
+    def check_source(self, source: str, given: PointModel, has_formula: bool, path: Path) -> bool:
+        """Whether a raw value can come under ``source``; a mistake when nothing can give the point a value."""
+        if self.model.transport is Transport.MQTT and not self.fields:
+            try:
+                json_path(source)
+            except ValueError:
+                self.wrong((*path, "from"), f"`{source}` is not a path: write sensors[0].temp")
+            return True
+        raws = [*self.raw_names(), "rssi", "snr"] if self.model.transport is Transport.LORAWAN else self.raw_names()
+        if source in raws:
+            return True
+        if given.from_ is not None or not has_formula:
+            where = "address" if self.model.transport is Transport.MODBUS else "payload"
+            self.wrong(
+                (*path, "from") if given.from_ is not None else path,
+                f"no raw value is called `{source}`" + (did_you_mean(source, raws) or f" (see `{where}`)"),
+            )
+        return False
+
+    def formulas(self, given: str | list[str], path: Path) -> tuple[Formula, ...]:
+        found = []
+        for text in [given] if isinstance(given, str) else given:
+            try:
+                found.append(parse_formula(text))
+            except FormulaError as error:
+                self.wrong((*path, "formula"), str(error))
+        return tuple(found)
+
+    def names_known(self, formula: Formula, known: Iterable[str], path: Path) -> None:
+        names = list(dict.fromkeys(known))
+        for name in formula.names:
+            if name not in names:
+                hint = did_you_mean(name, names) or " (attributes of the asset are listed under `attributes`)"
+                self.wrong(path, f"`{name}` is no raw value, earlier point or attribute" + hint)
+
+    def scale(self, given: PointModel, unit: str, path: Path) -> Linear:
+        factor, offset = Fraction(str(given.scale)), given.offset
+        if given.unit is not None and given.unit != unit:
+            try:
+                unit_factor, unit_offset = linear(given.unit, unit)
+            except ValueError as error:
+                self.wrong((*path, "unit"), str(error))
+            else:
+                exact = Fraction(f"{unit_factor:.12g}")
+                factor, offset = factor * exact, float(f"{offset * unit_factor + unit_offset:.12g}")
+        if factor == 0:
+            self.wrong((*path, "scale"), "a scale of 0 makes every value the same")
+        return Linear.of(factor, offset)
+
+    def range(self, given: PointModel, unit: str, path: Path) -> tuple[float, float]:
+        if given.range is None:
+            return float("-inf"), float("inf")
+        try:
+            low, high = (quantity(limit, unit) for limit in given.range)
+        except ValueError as error:
+            self.wrong((*path, "range"), str(error))
+            return float("-inf"), float("inf")
+        if not low < high:
+            self.wrong((*path, "range"), "the lower limit comes first")
+        return low, high
+
+    def smallest(self, given: PointModel, unit: str, path: Path) -> float:
+        try:
+            smallest = quantity(given.smallest, unit)
+        except ValueError as error:
+            self.wrong((*path, "smallest"), str(error))
+            return 0.0
+        if smallest < 0:
+            self.wrong((*path, "smallest"), "a distance from zero is not negative")
+        return smallest
+
+    def states(self, given: PointModel, path: Path) -> dict[Value, State] | None:
+        if given.states is None:
+            return None
+        found: dict[Value, State] = {}
+        for code, meaning in given.states.items():
+            if isinstance(meaning, StateModel):
+                if meaning.quality is not Quality.GOOD and not meaning.reason:
+                    self.wrong((*path, "states", str(code)), "a state that is not good needs its `reason`")
+                found[code] = State(meaning.value, meaning.quality, meaning.reason)
+            else:
+                found[code] = State(meaning)
+        if len({type(code) is bool for code in found}) > 1:
+            self.wrong((*path, "states"), "codes are all true/false, or none is")
+        return found
+
+    def checks(
+        self, given: Sequence[CheckModel], path: Path, known: Sequence[str], points: Sequence[str] | None
+    ) -> tuple[compiled.Check, ...]:
+        """``points``: those a check may name; None for the checks of one point, which may name none."""
+        found: list[compiled.Check] = []
+        for index, check in enumerate(given):
+            here = (*path, index)
+            try:
+                when = parse_formula(check.when)
+            except FormulaError as error:
+                self.wrong((*here, "when"), str(error))
+                continue
+            self.names_known(when, known, (*here, "when"))
+            if check.points is not None and points is None:
+                self.wrong((*here, "points"), "only the profile's own checks name points")
+            for name in check.points or ():
+                if points is not None and name not in points:
+                    self.wrong((*here, "points"), f"there is no point `{name}`" + did_you_mean(name, points))
+            named = frozenset(check.points) if check.points is not None else None
+            found.append(compiled.Check(when, check.quality, check.reason, named))
+        return tuple(found)
+
+
+@cache
+def units_for(unit: str) -> Mapping[str, tuple[float, float]]:
+    """Spelling → (factor, offset) for every unit that can be converted to ``unit``."""
+    found: dict[str, tuple[float, float]] = {}
+    if unit:
+        for spelling in _UNITS:
+            try:
+                found[spelling] = linear(spelling, unit)
+            except ValueError:
+                continue
+    return found
+
+
+def _type(
+    form: Form | None, states: Mapping[Value, State] | None, field: compiled.Field | None, formulas: Sequence[Formula]
+) -> ValueType:
+    """The type of values nobody named: of the states, else of the bytes; a number where neither says."""
+    if states:
+        kinds = {type(state.value) for state in states.values() if state.value is not None}
+        if kinds <= {bool}:
+            return ValueType.BOOL
+        return ValueType.NUMBER if kinds <= {int, float} else ValueType.TEXT
+    form = form if form is not None else field.form if field is not None else None
+    if form is None or formulas:
+        return ValueType.NUMBER
+    if form.kind == "bool" or form.is_flag:
+        return ValueType.BOOL
+    return ValueType.TEXT if form.kind == "text" else ValueType.NUMBER
+
+
+def _numbers(sentinels: Mapping[Any, str]) -> dict[float, str]:
+    return {code: meaning for code, meaning in sentinels.items() if type(code) in (int, float)}
+
+
+def _ports(given: int | list[int] | None) -> frozenset[int] | None:
+    return None if given is None else frozenset([given] if isinstance(given, int) else given)

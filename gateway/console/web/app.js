@@ -35,7 +35,7 @@ const WORDS = {
 };
 const LEVELS = ["I", "II", "III", "IV"];
 const SHAPES = { I: "■", II: "◆", III: "▲", IV: "●" };
-const MARKS = { UNACK: "!", ACKED: "✓", RTNUN: "↩", SHLVD: "⏸", DSUPR: "⤷", OOSRV: "✕", NORM: "–" };
+const MARKS = { UNACK: "!", ACKED: "✓", RTNUN: "↩", SHLVD: "z", DSUPR: "⤷", OOSRV: "✕", NORM: "–" };
 const STATE_ORDER = { UNACK: 0, RTNUN: 1, ACKED: 2, SHLVD: 3, OOSRV: 4, DSUPR: 5, NORM: 9 };
 const SHOWN = 300;      // rows drawn at once
 const STALE_MS = 20000; // the server says something every 15 s
@@ -96,7 +96,7 @@ function length(iso) {
 function value(v, unit) {
   if (v === null || v === undefined) return "–";
   if (typeof v === "boolean") return v ? t().on : t().off;
-  const text = typeof v === "number" ? String(Math.round(v * 1000) / 1000) : String(v);
+  const text = typeof v === "number" ? String(Math.abs(v) < 1e6 ? Number(v.toPrecision(4)) : Math.round(v)) : String(v);
   return unit ? `${text} ${unit}` : text;
 }
 

@@ -38,7 +38,7 @@ fetch("/openapi.json").then((answer) => answer.json()).then((api) => {
       const content = answer && answer[1].content && answer[1].content["application/json"];
       groups.get(tag).push(make("article", "card",
         make("div", "", make("span", "verb", verb.toUpperCase()), make("code", "", path)),
-        make("div", "quiet", operation.description || operation.summary || ""),
+        make("div", "quiet", (operation.description || operation.summary || "").replaceAll("`", "")),
         parameters && make("div", "sub", make("code", "", "? " + parameters)),
         media && make("div", "sub", make("code", "", "→ " + shape(media.schema, all))),
         content && make("div", "sub", make("code", "", "← " + shape(content.schema, all))),

@@ -256,23 +256,26 @@ def lamp_values(lamp: Lamp, rng: random.Random) -> dict[str, object]:
 def feeder_values(feeder: Feeder, rng: random.Random) -> dict[str, object]:
     """A lighting cabinet's report: three phases, contactor, mains, leakage."""
     live = 1.0 if feeder.mains else 0.0
-    share_kw = feeder.load_w / 3000 if feeder.lit else 0.0
+    share_kw = feeder.load_w / 3000
     values: dict[str, object] = {
         f"voltage_{phase}": round(live * (226.0 + rng.uniform(-1.5, 1.5)), 1) for phase in "abc"
     }
     for phase in "abc":
         values[f"current_{phase}"] = round(share_kw * rng.uniform(0.97, 1.03) * 1000 / (226.0 * 0.96), 2)
-    return values | {
-        "power": round(3 * share_kw, 3),
-        "energy": round(feeder.energy_kwh, 3),
-        "pf": 0.96 if share_kw else 0.0,
-        "frequency": round(live * (50.0 + rng.uniform(-0.03, 0.03)), 2),
-        "leak": round(live * feeder.leak_ma * rng.uniform(0.8, 1.2), 1),
-        "contactor": feeder.lit,
-        "cmd_on": feeder.commanded,
-        "mains": feeder.mains,
-        "door_open": feeder.door_open,
-    }
+    return (
+        values
+        | {
+            "power": round(3 * share_kw, 3),
+            "energy": round(feeder.energy_kwh, 3),
+            "pf": 0.96 if share_kw else 0.0,
+            "leak": round(live * feeder.leak_ma * rng.uniform(0.8, 1.2), 1),
+            "contactor": feeder.lit,
+            "cmd_on": feeder.commanded,
+            "mains": feeder.mains,
+            "door_open": feeder.door_open,
+        }
+        | ({"frequency": round(50.0 + rng.uniform(-0.03, 0.03), 2)} if feeder.mains else {})
+    )
 
 
 def cover_values(cover: Cover, rng: random.Random) -> dict[str, object]:
@@ -324,7 +327,7 @@ class RainGauge:
             self._tips.append((at, fallen))
         self._tips = [(when, amount) for when, amount in self._tips if at - when < 12 * 3600]
         values: dict[str, object] = {
-            f"rain_{hours}h": round(sum(amount for when, amount in self._tips if at - when < hours * 3600), 1)
+            f"rain_{hours}h": round(sum((amount for when, amount in self._tips if at - when < hours * 3600), 0.0), 1)
             for hours in (1, 3, 6, 12)
         }
         return {

@@ -61,7 +61,7 @@ def station_words(station: Station) -> list[int]:
 
 def meter_words(world: World) -> list[int]:
     """Input registers of the cabinet's energy meter: all feeders of the city hang on it."""
-    watts = sum(feeder.load_w for feeder in world.feeders.values() if feeder.lit)
+    watts = sum(feeder.load_w for feeder in world.feeders.values())
     voltage = 230.2
     values = {f"voltage_{phase}": voltage for phase in "abc"}
     values |= {f"power_{phase}": watts / 3 for phase in "abc"}

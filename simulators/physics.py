@@ -35,11 +35,16 @@ class Feeder:
     door_open: bool = False
     leak_ma: float = 3.0
     energy_kwh: float = 0.0
-    load_w: float = 0.0
+    lamps: list[Lamp] = field(default_factory=list)
 
     @property
     def lit(self) -> bool:
         return self.mains and self.commanded
+
+    @property
+    def load_w(self) -> float:
+        """What its lamps draw now."""
+        return sum(lamp.power_w for lamp in self.lamps)
 
 
 @dataclass(slots=True)
@@ -311,14 +316,13 @@ class World:
         for feeder_id, assets in of_feeder.items():
             for number, asset in enumerate(assets):
                 rng = seeded(self.seed, asset.asset)
-                lamps[asset.asset] = Lamp(
+                lamp = Lamp(
                     asset, self.feeders[feeder_id], (number + 1) / len(assets),
                     round(rng.uniform(200, 2500), 1), round(rng.uniform(2000, 20000), 1),
                 )  # fmt: skip
+                self.feeders[feeder_id].lamps.append(lamp)
+                lamps[asset.asset] = lamp
         return lamps
-
-    def lamps_of(self, feeder: str) -> list[Lamp]:
-        return [lamp for lamp in self.lamps.values() if lamp.feeder.asset.asset == feeder]
 
     def advance(self, to: float) -> None:
         """Let the time pass up to ``to``, in whole steps."""
@@ -341,12 +345,9 @@ class World:
             self._burn(15.0)
 
     def _burn(self, seconds: float) -> None:
-        """Energy and hours of the lamps, and the feeders' sums."""
-        for feeder in self.feeders.values():
-            feeder.load_w = 0.0
+        """Energy and hours of the lamps and of their feeders."""
         for lamp in self.lamps.values():
             power = lamp.power_w
-            lamp.feeder.load_w += power
             lamp.energy_kwh += power * seconds / 3.6e6
             lamp.burn_hours += seconds / 3600 if power else 0.0
         for feeder in self.feeders.values():

@@ -1,0 +1,110 @@
+"""What ``deploy/`` offers to operators is accepted by the programs that read it, and does what its comments say."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import aiomqtt
+import pytest
+
+from gateway.config.settings import Settings, parse_settings
+from tests import servers
+
+ROOT = Path(__file__).resolve().parent.parent
+DEPLOY = ROOT / "deploy"
+
+
+def test_the_example_settings_are_right_and_name_every_part() -> None:
+    text = (DEPLOY / "citywatch.yaml").read_text()
+    settings = parse_settings(text, "citywatch.yaml", Path("/etc/citywatch"), {})
+    assert settings.data == Path("/var/lib/citywatch")
+    for name in Settings.model_fields:
+        if name != "snapshots":  # nobody should have a reason to touch those
+            assert re.search(rf"^(# )?{name}:", text, re.MULTILINE), f"{name} is not in the example"
+
+
+def test_the_commented_parts_of_the_example_are_right_too() -> None:
+    text = (DEPLOY / "citywatch.yaml").read_text()
+    shown = re.sub(r"^( *)# (?=- id|  |sinks:|receivers:)", r"\1", text, flags=re.MULTILINE)
+    settings = parse_settings(shown, "citywatch.yaml", Path("/etc/citywatch"), {})
+    assert [m.id for m in settings.mqtt] == ["main", "county"]
+    assert settings.mqtt[1].password_file == Path("/etc/citywatch/secrets/county.password")
+    assert [s.name for s in settings.sinks] == ["county-influx"]
+    assert [r.name for r in settings.receivers] == ["duty-desk"]
+
+
+def test_the_unit_starts_what_run_py_made() -> None:
+    unit = configparser.ConfigParser(interpolation=None, strict=False, delimiters=("=",))
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(DEPLOY / "systemd" / "citywatch.service", encoding="utf-8")
+    service = unit["Service"]
+    assert service["ExecStart"].startswith("/opt/citywatch/.venv/bin/python -P -m gateway run --config ")
+    assert service["Type"] == "notify"
+    assert int(service["WatchdogSec"]) > 60, "gateway.app holds its sign of life back for up to 60 s"
+
+
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("this test needs systemd-analyze")
+    # The program it starts must exist: any will do.
+    unit = (DEPLOY / "systemd" / "citywatch.service").read_text()
+    unit = unit.replace("/opt/citywatch/.venv/bin/python", sys.executable)
+    (tmp_path / "citywatch.service").write_text(unit)
+    command = [program, "verify", "--man=no", str(tmp_path / "citywatch.service")]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    complaints = [line for line in answer.stderr.splitlines() if "citywatch.service" in line]
+    assert complaints == []
+
+
+async def test_mosquitto_with_these_settings_keeps_devices_apart_and_our_queue_safe() -> None:
+    text = (DEPLOY / "mosquitto" / "citywatch.conf").read_text()
+    not_here = (
+        "listener",
+        "cafile",
+        "certfile",
+        "keyfile",
+        "tls_version",
+        "allow_anonymous",
+        "password_file",
+        "acl_file",
+    )
+    replaced = ("persistence_location", "persistence ", "autosave_interval", "per_listener_settings")
+    lines = [
+        line
+        for line in text.splitlines()
+        if line and not line.startswith("#") and not line.startswith((*not_here, *replaced))
+    ]
+    broker_options = {
+        "users": {"citywatch-gateway": "g", "lamp-1": "l", "lamp-2": "m"},
+        "acl": (DEPLOY / "mosquitto" / "citywatch.acl").read_text(),
+    }
+    async with servers.mosquitto(**broker_options, lines=lines, persistence=True, autosave_interval_s=1) as broker:  # type: ignore[arg-type]
+
+        def client(user: str, password: str, identifier: str, clean: bool = False) -> aiomqtt.Client:
+            return aiomqtt.Client(
+                "127.0.0.1", broker.port, username=user, password=password, identifier=identifier, clean_session=clean
+            )
+
+        async with client("citywatch-gateway", "g", "the-gateway") as gateway:
+            await gateway.subscribe("citywatch/v1/+/+/telemetry", qos=1)
+        # A thief with a device's password and our client id, and a device that speaks for another.
+        async with client("lamp-2", "m", "citywatch-gateway", clean=True) as thief:
+            await thief.publish("citywatch/v1/lamp/lamp-1/telemetry", "not mine", qos=1)
+        async with client("lamp-1", "l", "lamp-1") as lamp:
+            for number in range(1_500):  # more than mosquitto would keep by default
+                await lamp.publish("citywatch/v1/lamp/lamp-1/telemetry", str(number), qos=1)
+        await broker.stop()
+        await broker.start()
+        got: list[str] = []
+        async with client("citywatch-gateway", "g", "the-gateway") as gateway:
+            async for message in gateway.messages:
+                got.append(bytes(message.payload).decode())
+                if len(got) == 1_500:
+                    break
+        assert got == [str(number) for number in range(1_500)]

@@ -184,7 +184,8 @@ class Fleet:
             self.links.append(Link(name, options.mqtt_url, fleet.get("username"), fleet.get("password"), ledger, say))
         passwords = options.credentials.get("devices", {})
         lamps = [d.device for d in options.city.devices if d.profile == "generic/json-lamp"]
-        for device in lamps[: options.own_credentials]:
+        known = [device for device in lamps if device in passwords] or lamps
+        for device in known[: options.own_credentials]:
             link = Link(device, options.mqtt_url, device, passwords.get(device), ledger, say)
             self._own[device] = link
         self._numbers = {device.device: number for number, device in enumerate(options.city.devices)}

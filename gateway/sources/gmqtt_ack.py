@@ -324,7 +324,7 @@ class _Protocol(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
             self._connection._last_data_in = time.monotonic()
             self._cut(data)
         except Exception as error:
-            self._owner.broken(f"a packet makes no sense: {error or type(error).__name__}")
+            self._owner.broken(f"a packet cannot be taken: {error or type(error).__name__}")
 
     def _cut(self, data: bytes) -> None:
         if self._oversized is not None:

@@ -80,9 +80,10 @@ class LinkStats:
 class MqttSource:
     """A ``ports.Source``: delivers every message of one broker to the intake until cancelled."""
 
-    def __init__(self, options: MqttOptions) -> None:
+    def __init__(self, options: MqttOptions, *, backoff: Backoff | None = None) -> None:
         """Raises ConfigError for a url or certificate files that cannot work."""
         self.options = options
+        self._backoff = backoff or Backoff(cap_s=RETRY_CAP_S)
         self.id = options.id
         self._host, self._port, self._tls = _where(options)
         self._version = 5 if options.version == 5 else 4
@@ -102,16 +103,16 @@ class MqttSource:
 
     async def run(self, intake: Intake) -> None:
         """Deliver messages until cancelled; reconnects by itself within 30 s of the broker's return."""
-        backoff = Backoff(cap_s=RETRY_CAP_S)
-        while True:
-            began = time.monotonic()
-            reason = await self._one_connection(intake)
-            if reason is None:
-                continue
-            self._went_down(reason)
-            if time.monotonic() - began > STEADY_S:
-                backoff.reset()
-            await backoff.wait()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                began = time.monotonic()
+                reason = await self._one_connection(intake, group)
+                if reason is None:
+                    continue
+                self._went_down(reason)
+                if time.monotonic() - began > STEADY_S:
+                    self._backoff.reset()
+                await self._backoff.wait()
 
     async def connected(self) -> None:
         """Returns when the session exists and is subscribed."""
@@ -135,7 +136,7 @@ class MqttSource:
 
     # -- one connection ---------------------------------------------------------------------------------------------
 
-    async def _one_connection(self, intake: Intake) -> str | None:
+    async def _one_connection(self, intake: Intake, group: asyncio.TaskGroup) -> str | None:
         """Connect, serve, clean up; the reason why it ended, None to try again at once with another version."""
 
         def receive(topic: str, payload: bytes, retained: bool, duplicate: bool) -> asyncio.Future[int]:
@@ -158,6 +159,7 @@ class MqttSource:
             client.set_auth_credentials(options.username, options.password)
         self._client = client
         self._stalled.clear()
+        flow = group.create_task(self._resume_when_room(client, intake), name=f"mqtt {self.id}: flow")
         try:
             await intake.room()  # a broker that may send to us at once must find somebody who reads
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -166,7 +168,7 @@ class MqttSource:
                 )
                 await client.subscribe_all(self._filters, options.qos)
             self._came_up(client)
-            return await self._serve(client, intake)
+            return await self._serve(client)
         except VersionRefused as error:
             if self._version == 4:
                 return str(error)
@@ -178,30 +180,26 @@ class MqttSource:
             return str(error)
         except TimeoutError:
             return f"no answer within {CONNECT_TIMEOUT_S:g} s"
-        except (LinkClosed, OSError) as error:
+        except (LinkClosed, OSError, UnicodeError) as error:
             return _short(error)
         finally:
             self._up.clear()
+            flow.cancel()
+            client.pause()
             await client.acks.settle(SETTLE_S if client.is_open else 0)
             await client.close()
             self._client = None
 
-    async def _serve(self, client: OneConnection, intake: Intake) -> str:
+    async def _serve(self, client: OneConnection) -> str:
         """Until the link ends; returns why."""
-        async with asyncio.TaskGroup() as group:
-            flow = group.create_task(self._resume_when_room(client, intake), name=f"mqtt {self.id}: flow")
-            keepalive = self.options.keepalive_s
-            while True:
-                await asyncio.wait({client.ended}, timeout=keepalive / 4)
-                if client.ended.done():
-                    reason = client.ended.result()
-                    break
-                client.keep_while_paused()
-                if client.silent_for_s > SILENCE * keepalive:
-                    reason = f"nothing heard for {client.silent_for_s:.0f} s"
-                    break
-            flow.cancel()
-        return reason
+        keepalive = self.options.keepalive_s
+        while True:
+            await asyncio.wait({client.ended}, timeout=keepalive / 4)
+            if client.ended.done():
+                return client.ended.result()
+            client.keep_while_paused()
+            if client.silent_for_s > SILENCE * keepalive:
+                return f"nothing heard for {client.silent_for_s:.0f} s"
 
     async def _resume_when_room(self, client: OneConnection, intake: Intake) -> None:
         while True:

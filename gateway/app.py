@@ -36,6 +36,7 @@ from gateway.core.processor import Configuration
 from gateway.core.profile import Profile, Transport
 from gateway.core.registers import plan_reads
 from gateway.errors import ConfigError, DecodeError, Mistake, StorageFailed, Unavailable
+from gateway.historian.compaction import Retention as HistoryRetention
 from gateway.historian.historian import Historian
 from gateway.inbox import letters
 from gateway.intake import JournalIntake
@@ -155,12 +156,14 @@ class Gateway:
         names = tuple(self.receivers)
         self.store = await Store.open(data, receivers=lambda transition: names)
         stack.push_async_callback(self.store.close)
+        kept = settings.historian
         self.historian = await Historian.open(
-            data / "history", keep=settings.historian.keep, max_bytes=settings.historian.max_size
+            data / "history",
+            retention=HistoryRetention(kept.keep, kept.keep_minutes, kept.keep_hours, kept.max_size),
         )
         stack.push_async_callback(self.historian.close)
-        for damage in self.journal.damage:
-            log.error("journal damaged", what=damage)
+        for damage in (*self.journal.damage, *self.historian.damage, *snapshots.damaged):
+            log.error("damage found", what=damage)
         self.clock = Clock(self.journal.last_received_at)
         self.intake = JournalIntake(self.clock)
         self.feed = Feed(self.store.standing, self.clock.now)
@@ -194,6 +197,7 @@ class Gateway:
             await self._start_sources(group)
             helpers.append(group.create_task(self._monitor(group), name="monitor"))
             helpers.append(group.create_task(self._watch_files(), name="files"))
+            helpers.append(group.create_task(self._keep_history(), name="history upkeep"))
             token = await self.store.first_token(self.clock.now())
             self.addresses = Addresses(console.url, self.broker.url if self.broker is not None else None, token)
             self._announce(on_ready)
@@ -453,6 +457,17 @@ class Gateway:
                 await self.pipeline.settled()
             watchdog.notify("WATCHDOG=1")
             await asyncio.sleep(MONITOR_S)
+
+    async def _keep_history(self) -> None:
+        """Once a minute the historian's own work; once an hour its retention."""
+        minutes = 0
+        while True:
+            await asyncio.sleep(60)
+            minutes += 1
+            await self.historian.compact(self.clock.now())
+            if minutes % 60 == 0:
+                for name in await self.historian.retain(self.clock.now()):
+                    log.info("history given up", file=name)
 
     def _watch_clock(self) -> None:
         report = self.clock.check()

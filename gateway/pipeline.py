@@ -245,7 +245,7 @@ class Pipeline:
     async def submit(self, command: Command) -> CommandDone:
         """Journal a person's command and wait until it is carried out or refused and stored. Raises CommandRefused
         when refused, Unavailable when there is no answer in time (it may still be carried out: it is journaled)."""
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[CommandDone] = asyncio.get_running_loop().create_future()
         self._waiting[command.command_id] = future
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT_S):

@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 import prometheus_client as prometheus
 import psutil
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 RATE_SAMPLES = 11  # one a second: rates are over the last ten seconds
 HISTORY_BEHIND = 600  # batches; the historian is a follower, but ten minutes of a quiet county is worth a word
-SINK_AWAY_S = 60.0
+STALE_INTERVALS = 3  # online means a message inside three expected intervals (docs: 设备在线率)
 
 
 class GatewayView:
@@ -57,6 +58,9 @@ class GatewayView:
         asset = processor.registry.asset(asset_id)
         if processor.engine is None or asset is None:
             return ()
+        mounted = processor.registry.devices_of(asset_id)
+        patience = max((processor.interval(d) or 0 for d in mounted), default=0) * STALE_INTERVALS
+        now = self.now()
         return [
             PointView(
                 point=name,
@@ -65,24 +69,27 @@ class GatewayView:
                 quality=state.quality,
                 source_time=state.source_time,
                 received_at=state.received_at,
-                device=state.device,
+                device=mounted[-1] if mounted else "",
                 reason=state.reason,
-                stale=state.stale,
+                stale=bool(patience) and now - state.received_at > patience,
             )
             for name, state in sorted(processor.engine.points(asset_id).items())
         ]
 
     def rule(self, rule_id: str) -> Mapping[str, object] | None:
         configuration = self._gateway.pipeline.processor.configuration
-        return configuration.rules.describe(rule_id) if configuration is not None else None
+        rule = configuration.rules.get(rule_id) if configuration is not None else None
+        return msgspec.to_builtins(rule, str_keys=True) if rule is not None else None
 
     async def readings(
         self, asset: str, point: str, start: Micros, end: Micros, step: Micros | None, limit: int
     ) -> Sequence[RawRow] | Sequence[StepRow]:
-        rows = await self._gateway.historian.readings(asset, point, start, end, step=step, limit=limit)
+        historian = self._gateway.historian
         if step is None:
-            return [RawRow(r.time, r.value, r.quality, r.reason) for r in rows]
-        return [StepRow(r.time, r.count, r.min, r.mean, r.max, r.last) for r in rows]
+            samples = await historian.readings(asset, point, start, end, limit=limit)
+            return [RawRow(r.time, r.value, r.quality, r.reason) for r in samples]
+        steps = await historian.readings(asset, point, start, end, step, limit=limit)
+        return [StepRow(r.time, r.count, r.min, r.mean, r.max, r.last) for r in steps]
 
     def ledger(self, device: str | None) -> Mapping[str, object] | None:
         ledger = self._gateway.pipeline.processor.ledger
@@ -131,7 +138,7 @@ class GatewayView:
     def some_lamps(self, most: int) -> list[str]:
         """Ids of the first MQTT devices on lamps, for a demonstration."""
         registry = self._gateway.pipeline.processor.registry
-        found = []
+        found: list[str] = []
         for device in registry.devices():
             asset = registry.asset(device.asset)
             if asset is not None and asset.kind == "lamp" and len(found) < most:

@@ -107,9 +107,11 @@ class JournalSettings(_Settings):
 
 
 class HistorianSettings(_Settings):
-    """Retention of readings by age and by size of the folder."""
+    """How long readings, their minute values and their hour values are kept, and how large all may grow together."""
 
-    keep: Duration = 3 * 365 * 24 * HOUR
+    keep: Duration = 90 * 24 * HOUR
+    keep_minutes: Duration = 2 * 365 * 24 * HOUR
+    keep_hours: Duration = 10 * 365 * 24 * HOUR
     max_size: Size = 200 << 30
 
 

@@ -196,9 +196,14 @@ class Processor:
         self.decoder = Decoder(self.registry, configuration.profiles)
 
     def _new_engine(self, configuration: Configuration) -> Engine:
-        return Engine(self.registry, configuration.rules, self._interval)
+        return Engine(self.registry, configuration.rules, self._interval_of)
 
-    def _interval(self, device: Device) -> Micros | None:
+    def interval(self, device_id: str) -> Micros | None:
+        """How often a device is expected to speak; None when nobody said."""
+        device = self.registry.device(device_id)
+        return self._interval_of(device) if device is not None else None
+
+    def _interval_of(self, device: Device) -> Micros | None:
         if device.expected_interval is not None:
             return device.expected_interval
         profile = self.configuration.profiles.get(device.profile) if self.configuration is not None else None

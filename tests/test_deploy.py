@@ -1,4 +1,4 @@
-"""What ``deploy/`` offers to operators is accepted by the programs that read it, and does what its comments say."""
+"""What ``deploy/`` and ``docs/`` offer to operators is true: programs accept it, and it does what its words say."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import aiomqtt
 import pytest
+from pydantic import BaseModel
 
+from gateway.config.assets import ATTRIBUTE_UNITS, TEXT_ATTRIBUTES, UNIT_OF_ENDING
 from gateway.config.settings import Settings, parse_settings
 from tests import servers
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
+PAGES = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))
 
 
 def test_the_example_settings_are_right_and_name_every_part() -> None:
@@ -108,3 +113,33 @@ async def test_mosquitto_with_these_settings_keeps_devices_apart_and_our_queue_s
                 if len(got) == 1_500:
                     break
         assert got == [str(number) for number in range(1_500)]
+
+
+def test_the_manual_explains_every_setting() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+
+    def keys(model: type[BaseModel], before: str) -> Iterator[str]:
+        for name, setting in model.model_fields.items():
+            inner = [a for a in (setting.annotation, *get_args(setting.annotation)) if isinstance(a, type)]
+            models = [a for a in inner if issubclass(a, BaseModel)]
+            several = "[]" if get_args(setting.annotation) and models else ""
+            if models:
+                yield from keys(models[0], f"{before}{name}{several}.")
+            else:
+                yield before + name
+
+    missing = [key for key in keys(Settings, "") if f"`{key}`" not in text]
+    assert missing == []
+
+
+def test_the_manual_names_every_attribute_with_its_unit() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    for name in (*ATTRIBUTE_UNITS, *UNIT_OF_ENDING, *TEXT_ATTRIBUTES):
+        assert name in text or re.fullmatch(r"L[2-5]", name), name
+
+
+@pytest.mark.parametrize("file", ["README.md", "README.zh-CN.md", "CHANGELOG.md", *PAGES])
+def test_no_link_of_the_documentation_leads_nowhere(file: str) -> None:
+    page = ROOT / file
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+    assert [t for t in targets if "://" not in t and not (page.parent / t).exists()] == []

@@ -492,6 +492,8 @@ class _Compiler:
         smallest = self.smallest(given, unit, path)
         states = self.states(given, path)
         value_type = given.as_ or _type(form, states, self.fields.get(source), formulas)
+        if states is not None and formulas:
+            self.wrong((*path, "states"), "a formula gives the value itself: no states beside it")
         if given.invert and value_type is not ValueType.BOOL:
             self.wrong((*path, "invert"), "only a bool can be inverted")
         if states is not None and not scale.is_identity:

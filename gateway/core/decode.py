@@ -52,7 +52,7 @@ from gateway.core.payload import (
     unwrap_uplink,
 )
 from gateway.core.profile import Check, JsonPayload, Point, Profile, Transport, ValueType
-from gateway.core.registers import Fault, all_zero, raw_values, sentinel_reason
+from gateway.core.registers import Fault, RegisterReader, all_zero, sentinel_reason
 from gateway.core.registry import Registry
 
 TOPIC_ROOT = "citywatch/v1/"
@@ -174,7 +174,7 @@ class Decoder:
                 known = plan.keys
                 extra.extend(key[:MAX_NAME] for key in sample.values if key not in known)
             else:
-                outcomes = evaluate(profile, sample.values, mounted.attributes)
+                outcomes = evaluate(plan, sample.values, mounted.attributes)
             _append(readings, outcomes, mounted, time, frame.received_at, sample, has_time, doubt)
         extra_points = tuple(dict.fromkeys(extra))[:MAX_EXTRA]
         if not readings and isinstance(profile.payload, JsonPayload):
@@ -207,7 +207,7 @@ class Decoder:
         profile = mounted.plan.profile
         if not profile.registers:
             return self._refuse(name, "unknown_points", f"the profile {profile.id} has no registers")
-        outcomes = evaluate_cycle(profile, cycle, mounted.attributes)
+        outcomes = evaluate_cycle(mounted.plan, cycle, mounted.attributes)
         if not outcomes:
             return self._refuse(name, "empty", "the cycle read nothing the profile knows")
         readings: list[Reading] = []
@@ -219,7 +219,7 @@ class Decoder:
 class _ProfilePlan:
     """What the decoder works out once per profile."""
 
-    __slots__ = ("derived", "keys", "numbers", "paths", "profile", "quick", "time", "truths", "values")
+    __slots__ = ("derived", "keys", "numbers", "paths", "profile", "quick", "reader", "sources", "steps", "truths")
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
@@ -227,8 +227,12 @@ class _ProfilePlan:
         self.paths: dict[str, tuple[str | int, ...]] = {
             point.source: json_path(point.source) for point in profile.points if not _is_key(point.source)
         }
-        shape = profile.payload
-        self.time, self.values = (shape.time, shape.values) if isinstance(shape, JsonPayload) else ("", "")
+        self.sources = tuple(dict.fromkeys(point.source for point in profile.points))
+        formulas = [formula for point in profile.points for formula in point.formulas]
+        checks = [*profile.checks, *(check for point in profile.points for check in point.checks)]
+        read = {name for formula in (*formulas, *(check.when for check in checks)) for name in formula.names}
+        self.steps = tuple(_Step(point, point.name in read) for point in profile.points)
+        self.reader = RegisterReader(profile.registers)
         # Points whose value is the JSON value itself, if it lies between the limits.
         self.numbers: dict[str, tuple[str, float, float]] = {}
         self.truths: dict[str, str] = {}
@@ -238,13 +242,11 @@ class _ProfilePlan:
             if not plain or not point.scale.is_identity or point.smallest:
                 continue
             if point.type is ValueType.NUMBER:
-                low, high = max(point.low, float(INT64_LOW)), min(point.high, 2.0**63 - 1024)
-                self.numbers[point.source] = (point.name, low, high)
+                self.numbers[point.source] = (point.name, *_limits(point))
             elif point.type is ValueType.BOOL:
                 self.truths[point.source] = point.name
         self.quick = (
-            isinstance(shape, JsonPayload)
-            and shape == JsonPayload()
+            profile.payload == JsonPayload()
             and not profile.checks
             and not self.paths
             and not any(point.checks for point in self.derived)
@@ -388,73 +390,119 @@ def _derive(plan: _ProfilePlan, readings: list[Reading], attributes: Mapping[str
 def evaluate_json(plan: _ProfilePlan, values: Mapping[str, Any], attributes: Mapping[str, float]) -> list[Outcome]:
     """The outcomes of one JSON sample."""
     raws: dict[str, Any] = {}
-    for point in plan.profile.points:
-        path = plan.paths.get(point.source)
+    for source in plan.sources:
+        path = plan.paths.get(source)
         if path is not None:
             raw = at_path(values, path)
             if raw is not None:
-                raws[point.source] = raw
-        elif point.source in values:
-            raws[point.source] = values[point.source]
-    return _evaluate(plan.profile, raws, dict(attributes), _from_json)
+                raws[source] = raw
+        elif source in values:
+            raws[source] = values[source]
+    return _evaluate(plan, raws, dict(attributes), _from_json)
 
 
-def evaluate(profile: Profile, raws: Mapping[str, Any], attributes: Mapping[str, float]) -> list[Outcome]:
+def evaluate(plan: _ProfilePlan, raws: Mapping[str, Any], attributes: Mapping[str, float]) -> list[Outcome]:
     """The outcomes of one sample of raw values out of a binary payload or registers, in the order of the points.
 
     A point whose raw value is not in ``raws`` (this frame does not speak of it) gives nothing.
     """
-    scope: dict[str, Any] = dict(attributes)
-    for name, raw in raws.items():
-        if not isinstance(raw, Fault):
-            scope[name] = raw
-    return _evaluate(profile, raws, scope, _from_raw)
+    return _evaluate(plan, raws, {**attributes, **raws}, _from_raw)
 
 
-def evaluate_cycle(profile: Profile, cycle: ModbusCycle, attributes: Mapping[str, float]) -> list[Outcome]:
+def evaluate_cycle(plan: _ProfilePlan, cycle: ModbusCycle, attributes: Mapping[str, float]) -> list[Outcome]:
     """The outcomes of one polling cycle."""
-    raws: Mapping[str, Any] = raw_values(profile.registers, cycle)
-    if profile.all_zero_is_restart and all_zero(cycle):
+    raws: Mapping[str, Any] = plan.reader.raw_values(cycle)
+    if plan.profile.all_zero_is_restart and all_zero(cycle):
         fault = Fault("all registers are zero: the device has restarted")
         raws = {name: raw if isinstance(raw, Fault) else fault for name, raw in raws.items()}
-    return evaluate(profile, raws, attributes)
+    return evaluate(plan, raws, attributes)
+
+
+class _Step:
+    """One point, and whether the short way is enough for it: a number that needs nothing but a scale and its limits
+    (``is_number``), or a plain truth (``is_truth``). ``is_read``: a formula or check reads it."""
+
+    __slots__ = (
+        "denominator", "high", "is_number", "is_read", "is_truth", "low", "name", "numerator", "point", "source"
+    )  # fmt: skip
+
+    def __init__(self, point: Point, is_read: bool) -> None:
+        self.point, self.name, self.source, self.is_read = point, point.name, point.source, is_read
+        plain = not (
+            point.sentinels or point.states or point.checks or point.formulas or point.invert or point.smallest
+        )
+        self.is_number = plain and point.type is ValueType.NUMBER and not point.scale.offset
+        self.is_truth = plain and point.type is ValueType.BOOL
+        self.numerator, self.denominator = point.scale.numerator, point.scale.denominator
+        self.low, self.high = _limits(point)
+
+
+def _limits(point: Point) -> tuple[float, float]:
+    """The point's range within what is a plain number for certain; outside of it the long way decides."""
+    return max(point.low, float(INT64_LOW)), min(point.high, 2.0**63 - 1024)
 
 
 def _evaluate(
-    profile: Profile,
+    plan: _ProfilePlan,
     raws: Mapping[str, Any],
     scope: dict[str, Any],
     convert: Callable[[Point, Any], tuple[Any, Quality, str | None]],
 ) -> list[Outcome]:
     """``scope``: what formulas see; grows by every point. ``faults`` and ``doubts``: why a name cannot be used, or not
     quite be trusted."""
-    faults = {name: raw.reason for name, raw in raws.items() if isinstance(raw, Fault)}
+    profile = plan.profile
+    faults: dict[str, str] = {}
     doubts: dict[str, str] = {}
-    outcomes: list[tuple[Point, Any, Quality, str | None]] = []
-    for point in profile.points:
-        name = point.name
-        given = raws.get(point.source, _NOTHING)
+    for name, raw in raws.items():
+        if type(raw) is Fault:
+            faults[name] = raw.reason
+            scope.pop(name, None)
+    outcomes: list[Outcome] = []
+    for step in plan.steps:
+        given = raws.get(step.source, _NOTHING)
+        kind = type(given)
+        if step.is_number:
+            if kind is float or kind is int:
+                value = given * step.numerator if step.numerator != 1 else given
+                if step.denominator != 1:
+                    value /= step.denominator
+                if step.low <= value <= step.high:
+                    if step.is_read:
+                        _note(step.name, (value, GOOD, None), scope, faults, doubts)
+                    outcomes.append((step.point, value, GOOD, None))
+                    continue
+        elif step.is_truth and kind is bool:
+            if step.is_read:
+                _note(step.name, (given, GOOD, None), scope, faults, doubts)
+            outcomes.append((step.point, given, GOOD, None))
+            continue
+        point = step.point
         result: tuple[Any, Quality, str | None] | None = None
         if given is not _NOTHING:
             result = convert(point, given)
-            _note(name, result, scope, faults, doubts)
+            _note(point.name, result, scope, faults, doubts)
+        elif not point.formulas:
+            continue
         if point.formulas and (result is None or (point.uses_itself and result[1] is not BAD)):
             result = _by_formula(profile, point, scope, faults, doubts)
         if result is None:
             continue
         value, quality, reason = _in_range(point, *result)
         for check in point.checks:
-            value, quality, reason = _checked(check, value, quality, reason, scope, faults)
-        _note(name, (value, quality, reason), scope, faults, doubts)
-        outcomes.append((point, value, quality, reason))
+            value, quality, reason = _checked(check, _verdict(check.when, scope, faults), value, quality, reason)
+        _note(point.name, (value, quality, reason), scope, faults, doubts)
+        outcomes.append((point, _kept(value), quality, reason))
     for check in profile.checks:
+        verdict = _verdict(check.when, scope, faults)
+        if verdict in (_HOLDS_NOT, _NOT_CONCERNED):
+            continue
         outcomes = [
-            (point, *_checked(check, value, quality, reason, scope, faults))
-            if check.points is None or point.name in check.points
-            else (point, value, quality, reason)
-            for point, value, quality, reason in outcomes
+            (outcome[0], *_checked(check, verdict, *outcome[1:]))
+            if check.points is None or outcome[0].name in check.points
+            else outcome
+            for outcome in outcomes
         ]
-    return [(point, _kept(value), quality, reason) for point, value, quality, reason in outcomes]
+    return outcomes
 
 
 class _Nothing:
@@ -490,13 +538,14 @@ def _by_formula(
     """The value by the first formula whose inputs are there. None: this frame says nothing about the point."""
     unset: str | None = None
     for formula in point.formulas:
-        missing = [name for name in formula.names if name not in scope and name not in faults]
-        if missing:
-            if unset is None and all(name in profile.attributes for name in missing):
-                unset = missing[0]
-            continue
-        fault = next((name for name in formula.names if name in faults), None)
-        if fault is not None:
+        if not all(map(scope.__contains__, formula.names)):
+            # Not all there: because of a fault, or because this frame or the asset does not say.
+            missing = [name for name in formula.names if name not in scope and name not in faults]
+            if missing:
+                if unset is None and all(name in profile.attributes for name in missing):
+                    unset = missing[0]
+                continue
+            fault = next(name for name in formula.names if name in faults)
             return None, BAD, faults[fault] if fault == point.name else f"{fault}: {faults[fault]}"
         try:
             value: Any = formula.value(scope)
@@ -504,27 +553,26 @@ def _by_formula(
             return None, BAD, str(error)
         if type(value) is float:
             value = float(f"{value:.12g}")  # 1.5 - 1.2 is 0.3 for people
-        if point.states is not None or not _fits(point.type, value):
+        if type(value) not in _RESULTS[point.type]:
             return None, BAD, f"the formula gave {describe(value)}"
-        doubt = next((name for name in formula.names if name in doubts), None)
-        if doubt is not None:
-            return value, UNCERTAIN, doubts[doubt] if doubt == point.name else f"{doubt}: {doubts[doubt]}"
+        if doubts:
+            doubt = next((name for name in formula.names if name in doubts), None)
+            if doubt is not None:
+                return value, UNCERTAIN, doubts[doubt] if doubt == point.name else f"{doubt}: {doubts[doubt]}"
         return value, GOOD, None
     if unset is not None and not point.optional:
         return None, BAD, f"the attribute {unset!r} of the asset is not set"
     return None
 
 
-def _fits(kind: ValueType, value: Any) -> bool:
-    match kind:
-        case ValueType.NUMBER:
-            return type(value) in (int, float)
-        case ValueType.INTEGER:
-            return type(value) is int
-        case ValueType.BOOL:
-            return type(value) is bool
-        case _:
-            return type(value) is str
+# What a formula may give a point of each type.
+_RESULTS: dict[ValueType, tuple[type, ...]] = {
+    ValueType.NUMBER: (float, int),
+    ValueType.INTEGER: (int,),
+    ValueType.BOOL: (bool,),
+    ValueType.TEXT: (str,),
+    ValueType.LIST: (),
+}
 
 
 def _from_json(point: Point, raw: Any) -> tuple[Any, Quality, str | None]:
@@ -631,28 +679,31 @@ def _in_range(point: Point, value: Any, quality: Quality, reason: str | None) ->
 
 
 def _checked(
-    check: Check, value: Any, quality: Quality, reason: str | None, scope: Mapping[str, Any], faults: Mapping[str, str]
+    check: Check, verdict: _Verdict, value: Any, quality: Quality, reason: str | None
 ) -> tuple[Any, Quality, str | None]:
-    """Apply one check. One that cannot be made leaves the value in doubt; one this frame does not concern, alone."""
-    if quality is BAD:
+    """Apply the outcome of a check to one value; one that could not be made leaves the value in doubt."""
+    holds, why = verdict
+    if quality is BAD or holds is None:
         return value, quality, reason
-    verdict, why = _verdict(check.when, scope, faults)
-    if verdict is None:
-        return value, quality, reason
-    if verdict:
+    if holds:
         return (None if check.quality is BAD else value), check.quality, check.reason
     if why is not None:
         return value, UNCERTAIN, f"cannot be checked: {why}"
     return value, quality, reason
 
 
-def _verdict(when: Formula, scope: Mapping[str, Any], faults: Mapping[str, str]) -> tuple[bool | None, str | None]:
-    """(whether it holds, why it could not be told); (None, None): the frame says nothing about it."""
+_Verdict: TypeAlias = tuple[bool | None, str | None]
+_NOT_CONCERNED: _Verdict = (None, None)
+_HOLDS_NOT: _Verdict = (False, None)
+
+
+def _verdict(when: Formula, scope: Mapping[str, Any], faults: Mapping[str, str]) -> _Verdict:
+    """(whether it holds, why that could not be told); ``_NOT_CONCERNED``: the frame says nothing about it."""
     for name in when.names:
         if name in faults:
             return False, faults[name]
         if name not in scope:
-            return None, None
+            return _NOT_CONCERNED
     try:
         return when.holds(scope), None
     except Uncomputable as error:

@@ -198,9 +198,9 @@ class Point:
 
     Steps, in order: sentinel → bad · state code → value · number × scale to the canonical unit · invert · formula
     (given the value under its own name; without that name the formula counts only when the device did not say) ·
-    range → bad · checks. ``low``/``high``/``smallest`` in ``unit``; nearer to zero than ``smallest``, but not zero, is no
-    measurement either (230.2 V with its words swapped is 4e-08). ``formulas``: the first whose inputs are there is used;
-    ``optional``: a missing attribute gives no reading instead of a bad one.
+    range → bad · checks. ``low``/``high``/``smallest`` in ``unit``; nearer to zero than ``smallest``, but not zero, is
+    no measurement either (230.2 V with its words swapped is 4e-08). ``formulas``: the first whose inputs are there is
+    used; ``optional``: a missing attribute gives no reading instead of a bad one.
     """
 
     name: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -33,6 +33,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 RawValue: TypeAlias = Value | list[float] | Fault
 
+MAX_LAYOUTS = 64  # shapes of a cycle: one when all is well, a few more for blocks that fail or come short
 _FLOATS = {4: "f", 8: "d"}
 
 
@@ -54,26 +55,47 @@ def plan_reads(profile: Profile) -> tuple[BlockRead, ...]:
     return tuple(blocks)
 
 
-def raw_values(registers: Iterable[Register], cycle: ModbusCycle) -> dict[str, RawValue]:
-    """The raw value of every register that the cycle asked for; a failed or short read makes Faults of its registers.
+class RegisterReader:
+    """Words → raw values for one profile; where each register stands in the answers is worked out once per shape of the
+    cycle, not once per cycle."""
 
-    Registers outside every read are left out: nobody asked for them.
-    """
-    blocks = [_Block(read) for read in cycle.reads]
-    values: dict[str, RawValue] = {}
-    for register in registers:
-        for block in blocks:
-            read = block.read
-            first = register.address - read.address
-            if (
-                first >= 0
-                and read.function_code == register.function
-                and first + register.count <= block.asked
-            ):
-                values[register.name] = block.value(register, first)
+    def __init__(self, registers: Sequence[Register]) -> None:
+        self._registers = tuple(registers)
+        self._readers = {register.name: _reader(register) for register in registers}
+        self._layouts: dict[tuple[tuple[int, int, int, int, bool], ...], list[_Place]] = {}
+
+    def raw_values(self, cycle: ModbusCycle) -> dict[str, RawValue]:
+        """The raw value of every register that the cycle asked for; a failed or short read makes Faults of its
+        registers. Registers outside every read are left out: nobody asked for them."""
+        shape = tuple([(r.function_code, r.address, len(r.words), r.count, r.error is None) for r in cycle.reads])
+        layout = self._layouts.get(shape)
+        if layout is None:
+            if len(self._layouts) >= MAX_LAYOUTS:
+                self._layouts.clear()
+            layout = self._layouts[shape] = self._lay_out(cycle)
+        blocks = [_Block(read) for read in cycle.reads]
+        values: dict[str, RawValue] = {}
+        for name, index, first, reader in layout:
+            block = blocks[index]
+            values[name] = reader(block, first) if block.fault is None and reader is not None else block.why(first)
+        return values
+
+    def _lay_out(self, cycle: ModbusCycle) -> list[_Place]:
+        places: list[_Place] = []
+        for register in self._registers:
+            found: _Place | None = None
+            for index, read in enumerate(cycle.reads):
+                first = register.address - read.address
+                asked = max(read.count, len(read.words))
+                if first < 0 or read.function_code != register.function or first + register.count > asked:
+                    continue
+                whole = first + register.count <= len(read.words)
+                found = (register.name, index, first, self._readers[register.name] if whole else None)
                 if read.error is None:
                     break  # an answered block counts more than a failed one that overlaps it
-    return values
+            if found is not None:
+                places.append(found)
+        return places
 
 
 def all_zero(cycle: ModbusCycle) -> bool:
@@ -83,43 +105,63 @@ def all_zero(cycle: ModbusCycle) -> bool:
 
 
 class _Block:
-    """One answered read; its words as bytes, in both byte orders, made when first needed."""
+    """One read; its words as bytes, in both byte orders, made when first needed. ``fault``: why none can be used."""
 
-    __slots__ = ("asked", "big", "little", "read")
+    __slots__ = ("_big", "_little", "fault", "read", "words")
 
     def __init__(self, read: ModbusRead) -> None:
         self.read = read
-        self.asked = max(read.count, len(read.words))
-        self.big: bytes | None = None
-        self.little: bytes | None = None
+        self.words = words = read.words
+        self._big: bytes | None = None
+        self._little: bytes | None = None
+        self.fault: str | None = read.error
+        if words and read.error is None and not (min(words) >= 0 and max(words) <= 0xFFFF):
+            self.fault = "a word is not a number from 0 to 65535"
 
-    def value(self, register: Register, first: int) -> RawValue:
+    def why(self, first: int) -> Fault:
+        """Why the register at ``first`` has no value."""
         read = self.read
-        if read.error is not None:
-            return Fault(f"read {read.function_code}:{read.address}+{self.asked} failed: {read.error}")
-        if first + register.count > len(read.words):
-            return Fault(
-                f"short answer: {len(read.words)} of {self.asked} words of {read.function_code}:{read.address}"
-            )
-        if register.is_bit_space:
-            return bool(read.words[first])
-        if self.big is None or self.little is None:
-            try:
-                self.big = struct.pack(f">{len(read.words)}H", *read.words)
-                self.little = struct.pack(f"<{len(read.words)}H", *read.words)
-            except (struct.error, TypeError):
-                return Fault("a word is not a number from 0 to 65535")
-        data = slice(2 * first, 2 * (first + register.count))
-        # Received byte order and the packing that undoes it: see docs/profiles.md, "Word orders".
-        match register.order:
-            case "ABCD":
-                return finish(register.form, self.big[data], False, register.scale, register.sentinels)
-            case "DCBA":
-                return finish(register.form, self.big[data], True, register.scale, register.sentinels)
-            case "BADC":
-                return finish(register.form, self.little[data], False, register.scale, register.sentinels)
-            case _:
-                return finish(register.form, self.little[data], True, register.scale, register.sentinels)
+        asked = max(read.count, len(self.words))
+        where = f"{read.function_code}:{read.address}+{asked}"
+        if self.fault is not None:
+            return Fault(f"read {where} failed: {self.fault}")
+        return Fault(f"short answer: {len(self.words)} of {asked} words of {where}")
+
+    @property
+    def big(self) -> bytes:
+        if self._big is None:
+            self._big = struct.pack(f">{len(self.words)}H", *self.words)
+        return self._big
+
+    @property
+    def little(self) -> bytes:
+        if self._little is None:
+            self._little = struct.pack(f"<{len(self.words)}H", *self.words)
+        return self._little
+
+
+_Reader: TypeAlias = Callable[[_Block, int], RawValue]
+_Place: TypeAlias = tuple[str, int, int, _Reader | None]
+
+
+def _reader(register: Register) -> _Reader:
+    """A function that takes the register's value out of a block; the usual 16-bit ones read the word itself."""
+    form, order, scale, sentinels = register.form, register.order, register.scale, register.sentinels
+    if register.is_bit_space:
+        return lambda block, first: bool(block.words[first])
+    bare = scale.is_identity and not sentinels and order in ("ABCD", "CDAB")
+    if bare and form.size == 2 and form.kind in ("uint", "int"):
+        if form.is_flag:
+            bit = form.low_bit
+            return lambda block, first: bool(block.words[first] >> bit & 1)
+        if form.kind == "uint" and not form.width:
+            return lambda block, first: block.words[first]
+    size = 2 * register.count
+    # The order on the wire, and the packing and reading that undo it: see docs/profiles.md, "Word orders".
+    little = order in ("CDAB", "DCBA")
+    if order in ("ABCD", "DCBA"):
+        return lambda block, first: finish(form, block.big[2 * first : 2 * first + size], little, scale, sentinels)
+    return lambda block, first: finish(form, block.little[2 * first : 2 * first + size], little, scale, sentinels)
 
 
 def finish(form: Form, data: bytes, little: bool, scale: Any, sentinels: Mapping[float, str]) -> RawValue:
@@ -136,29 +178,26 @@ def finish(form: Form, data: bytes, little: bool, scale: Any, sentinels: Mapping
 
 def read_form(form: Form, data: bytes, little: bool) -> Value | Fault:
     """``data`` (exactly ``form.size`` bytes) as the form says; ``little``: least significant byte first."""
-    match form.kind:
-        case "float":
-            number = struct.unpack(("<" if little else ">") + _FLOATS[form.size], data)[0]
-            if not math.isfinite(number):
-                return Fault("not a number (NaN)" if math.isnan(number) else "not a number (infinite)")
-            return shortest_float32(number) if form.size == 4 else float(number)
-        case "text":
-            # Bytes in the order of the words; a little-endian text would be a reversed one, which nobody means.
-            text = data.split(b"\0", 1)[0]
-            try:
-                return text.decode("utf-8").strip()
-            except UnicodeDecodeError:
-                return Fault("the text is not UTF-8")
-        case "bcd":
-            digits = (data[::-1] if little else data).hex()
-            return int(digits) if digits.isdigit() else Fault(f"{digits.upper()} is not BCD")
-        case _:
-            return _bits(form, int.from_bytes(data, "little" if little else "big", signed=form.kind == "int"))
+    kind = form.kind
+    if kind == "uint" or kind == "int":
+        number = int.from_bytes(data, "little" if little else "big", signed=kind == "int")
+        return _bits(form, number) if form.width else number
+    if kind == "float":
+        real = struct.unpack(("<" if little else ">") + _FLOATS[form.size], data)[0]
+        if not math.isfinite(real):
+            return Fault("not a number (NaN)" if math.isnan(real) else "not a number (infinite)")
+        return shortest_float32(real) if form.size == 4 else float(real)
+    if kind == "bcd":
+        digits = (data[::-1] if little else data).hex()
+        return int(digits) if digits.isdigit() else Fault(f"{digits.upper()} is not BCD")
+    text = data.split(b"\0", 1)[0]
+    try:
+        return text.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        return Fault("the text is not UTF-8")
 
 
 def _bits(form: Form, number: int) -> Value:
-    if not form.width:
-        return number
     part = (number >> form.low_bit) & ((1 << form.width) - 1)
     if form.is_flag:
         return bool(part)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import importlib.util
 import re
 import subprocess
@@ -22,32 +24,33 @@ from gateway.errors import ConfigError
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = (ROOT / "requirements.lock").read_text()
+OURS = {"gateway", "simulators", "bench", "tests"}
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)(?: ; (?P<marker>.*?))? \\$", re.MULTILINE)
 
 
-def pins(extra: str | None) -> dict[str, list[str]]:
-    """Name → locked versions, of the lines with that mark."""
+def pins(extras: tuple[str | None, ...]) -> dict[str, list[str]]:
+    """Name → locked versions, of the lines with one of those marks (None: without a mark)."""
     found: dict[str, list[str]] = {}
     for match in PIN.finditer(LOCK):
         mark = re.search(r"extra == '([a-z]+)'", match["marker"] or "")
-        if (mark[1] if mark else None) == extra:
+        if (mark[1] if mark else None) in extras:
             found.setdefault(canonicalize_name(match["name"]), []).append(match["version"])
     return found
 
 
 @pytest.mark.parametrize(
-    ("requirements", "extra"),
+    ("requirements", "extras"),
     [
-        (PROJECT["project"]["dependencies"], None),
-        (PROJECT["project"]["optional-dependencies"]["test"], "test"),
-        (PROJECT["dependency-groups"]["build"], "build"),
-        (PROJECT["dependency-groups"]["bootstrap"], "bootstrap"),
+        (PROJECT["project"]["dependencies"], (None,)),
+        (PROJECT["project"]["optional-dependencies"]["test"], (None, "build", "test")),
+        (PROJECT["dependency-groups"]["build"], (None, "build")),
+        (PROJECT["dependency-groups"]["bootstrap"], ("bootstrap",)),
     ],
     ids=["what runs", "what tests", "what builds", "what installs"],
 )
-def test_the_lock_is_in_step_with_the_project(requirements: list[str], extra: str | None) -> None:
+def test_the_lock_is_in_step_with_the_project(requirements: list[str], extras: tuple[str | None, ...]) -> None:
     """If this fails: python3 deploy/lock.py"""
-    locked = pins(extra)
+    locked = pins(extras)
     for requirement in map(Requirement, requirements):
         versions = locked.get(canonicalize_name(requirement.name), [])
         assert versions, f"{requirement.name} is not in requirements.lock as it should be: python3 deploy/lock.py"
@@ -134,3 +137,19 @@ def test_a_tree_never_leads_out_of_its_folder_and_says_everything_that_is_wrong(
 def test_a_folder_that_does_not_exist_is_a_mistake_not_an_empty_tree(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no such folder"):
         read_tree(tmp_path / "nowhere")
+
+
+def test_what_is_imported_is_declared() -> None:
+    declared = {canonicalize_name(Requirement(r).name) for r in PROJECT["project"]["dependencies"]}
+    providers = importlib.metadata.packages_distributions()
+    undeclared = set()
+    for folder in ("gateway", "simulators", "bench"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                    names = [node.module]
+                for top in {name.split(".")[0] for name in names} - sys.stdlib_module_names - OURS:
+                    if declared.isdisjoint(map(canonicalize_name, providers.get(top, ["nothing installed"]))):
+                        undeclared.add(f"{path.relative_to(ROOT)}: {top}")
+    assert undeclared == set()

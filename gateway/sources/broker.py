@@ -45,8 +45,6 @@ READY_TIMEOUT_S = 30.0  # 0.01 s when empty; recovering a store of some GB on a 
 RELOAD_TIMEOUT_S = 30.0  # 20,000 devices: 0.9 s measured
 STOP_TIMEOUT_S = 5.0
 STEADY_S = 60.0  # a broker that ran so long is well: its next restart comes at once
-# Unacknowledged messages come again after this long, also after a reconnect; a commit takes 10 ms, a bad one 1 s.
-ACK_WAIT_S = 10
 MAX_PAYLOAD = 2 << 20  # what devices send up to here reaches the journal's refusal (256 kB), with its reason
 REFUSALS_KEPT = 1000  # client ids remembered for "said once"; a flood of made-up ones must not fill the memory
 LOG_LINES_KEPT = 50
@@ -56,7 +54,7 @@ USER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LISTENING = re.compile(r"Listening for MQTT clients on mqtt://\S+:(\d+)")
 _LINE = re.compile(r"^\[\d+\] (?:\S+ \S+ )?\[(?P<level>[A-Z]{3})\] (?P<text>.*)$")
 _PUBLISH_REFUSED = re.compile(r' - mid:\d+ - (?P<client>".*") - Publish Violation - Subject (?P<subject>".*")')
-_LOGIN_REFUSED = re.compile(r"authentication error - (?P<user>.*)$")
+_LOGIN_REFUSED = re.compile(r" - (?P<client>\".*\") - authentication error(?: - User (?P<user>\".*\"))?$")
 _TAKEN_OVER = re.compile(r' - mid:\d+ - (?P<client>".*") - Replacing old client')
 _RELOAD_FAILED = re.compile(r"Failed to reload server configuration: (?P<why>.*)$")
 
@@ -69,6 +67,8 @@ class BrokerOptions:
 
     ``sync``: nats' sync_interval; anything but "always" may lose acknowledged messages in a power cut: for benchmarks.
     ``max_store_bytes``: what devices may have waiting for us; above it they get no acknowledgement.
+    ``ack_wait_s``: what we had not acknowledged comes again after so long, also when we are back from a crash. A commit
+    takes 10 ms, a bad one a second; every ``ack_wait_s`` of a stall costs at most ``receive_maximum`` duplicates.
     """
 
     folder: Path
@@ -78,6 +78,7 @@ class BrokerOptions:
     receive_maximum: int = 2000
     max_store_bytes: int = 4 << 30
     sync: str = "always"
+    ack_wait_s: int = 5
 
 
 @dataclass(slots=True)
@@ -295,10 +296,10 @@ class EmbeddedBroker:
 
     async def _reap(self) -> None:
         self._stats.running, self._stats.pid = False, None
-        if self._reader is not None:
-            await asyncio.wait({self._reader}, timeout=1.0)
-            self._reader.cancel()
-            self._reader = None
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await asyncio.wait({reader}, timeout=1.0)
+            reader.cancel()
 
     def _why_not(self) -> ConfigError | Unavailable:
         text = "\n".join(self._lines)
@@ -338,7 +339,8 @@ class EmbeddedBroker:
             stats.subscriptions_refused += 1
         elif match := _LOGIN_REFUSED.search(text):
             stats.logins_refused += 1
-            self._say_once(f"login {match['user'][:80]}", "refused: wrong user or password", user=match["user"][:80])
+            user = (match["user"] or "nobody")[:80]
+            self._say_once(f"login {user}", "refused: wrong user or password", user=user, client=match["client"][:80])
         elif match := _TAKEN_OVER.search(text):
             stats.sessions_taken_over += 1
             # Not our own: that one is secret, and reconnecting after a broken line looks the same.
@@ -441,7 +443,7 @@ class EmbeddedBroker:
             sync=options.sync,
             max_store=options.max_store_bytes,
             max_payload=MAX_PAYLOAD,
-            ack_wait=ACK_WAIT_S,
+            ack_wait=options.ack_wait_s,
             receive_maximum=options.receive_maximum,
             users="\n".join(users),
         )

@@ -589,7 +589,7 @@ def compile_check(rule: Rule, index: int, asset: Asset) -> Check:
 
 def _delays(rule: Rule, level: Level | None) -> tuple[Micros, int, Micros]:
     """On-delay, on-readings, off-delay of the rung at ``level``; the clear delay is the on-delay unless said."""
-    mine = [step for step in steps(rule.when) if level is not None and step.level == level]
+    mine = [step for step in steps(rule.when) if step.level == level]
     on_delay = next((step.on_delay for step in mine if step.on_delay is not None), rule.on_delay)
     on_readings = next((step.on_readings for step in mine if step.on_readings > 1), rule.on_readings)
     off_delay = next((step.off_delay for step in mine if step.off_delay is not None), rule.off_delay)

@@ -64,13 +64,24 @@ POINTS["cabinet"] = POINTS["feeder"]  # a cabinet may serve several feeders; it 
 
 KINDS: tuple[str, ...] = tuple(POINTS)
 
+# What the gateway says about itself: readings of the one asset of kind "gateway", which no file may name.
+GATEWAY_POINTS: dict[str, str] = {
+    "journal_failed": "", "disk_full": "", "disk_used": "%", "queue_used": "%", "broker_lost": "", "clock_step": "",
+    "clock_uncertain": "", "crash_quarantine": "", "config_rejected": "",
+}  # fmt: skip
+
 _NUMBERED = re.compile(r"^p\d{1,2}_")
+
+
+def points_of(kind: str) -> dict[str, str]:
+    """Points and units of ``kind``, without those common to all kinds; {} for a kind that measures nothing."""
+    return GATEWAY_POINTS if kind == "gateway" else POINTS.get(kind, {})
 
 
 @cache
 def unit_of(kind: str, point: str) -> str | None:
     """Canonical unit of ``point`` on an asset of ``kind``; None when the vocabulary does not know the point."""
-    points = POINTS.get(kind, {})
+    points = points_of(kind)
     for name in (point, _NUMBERED.sub("pN_", point)):
         if name in points:
             return points[name]

@@ -1,0 +1,783 @@
+"""Rule files → checked, frozen rules: every mistake of every file at once, with file, line, key and a suggestion.
+
+How a rule is written: docs/rules.md. Units are converted here, once; limits, names of points, kinds and causes are
+checked here, so that the engine never meets a name it does not know.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from gateway.config.assets import ASSET_KINDS, ATTRIBUTE_UNITS, LINKS
+from gateway.config.units import convert, duration, quantity
+from gateway.config.yaml_source import Path, YamlSource, checked, did_you_mean, read_yaml
+from gateway.core.correlation import circle
+from gateway.core.model import Level, Micros
+from gateway.core.rule import (
+    DEFAULT_LEVEL,
+    DEFAULT_MAX_SHELVED,
+    DEFAULT_SETTLE,
+    ZERO,
+    All,
+    Cause,
+    Condition,
+    Is,
+    Limit,
+    Not,
+    Number,
+    OnBadData,
+    Outside,
+    PointFactor,
+    Pumps,
+    Rule,
+    RuleSet,
+    Share,
+    Side,
+    Silent,
+    Sla,
+    Step,
+    parts,
+    steps,
+)
+from gateway.core.rule import Any as AnyOf
+from gateway.core.vocabulary import COMMON, points_of, unit_of
+from gateway.errors import ConfigError, Mistake
+
+RULE_KINDS: tuple[str, ...] = (*ASSET_KINDS, "gateway")
+MAX_DEPTH = 8  # of all / any / not: what nobody can read, nobody can check
+
+# Deadband where the rule names none, as a share of the limit: ISA-18.2 and EEMUA 191 (secondary sources) propose 5 %
+# for level and flow, 2 % for pressure, 1 % for temperature.
+DEADBANDS: dict[str, float] = {"m": 0.05, "cm": 0.05, "mm": 0.05, "m³/h": 0.05, "m/s": 0.05, "°C": 0.01}
+DEFAULT_DEADBAND = 0.02
+
+_LATER_CONDITIONS = ("window", "frozen", "deviation", "expr")
+_LATER_KEYS = ("schedule", "realarm", "shadow", "confirm", "overrides")
+_LEAVES = ("above", "below", "outside", "is", "rate", "silent", "share")
+_COMBINATIONS = ("all", "any", "not", "any_pump", "every_pump")
+_LIMIT_KEYS = ("limit", "level", "on_delay", "off_delay", "source", "inclusive")
+_RULE_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_READINGS = re.compile(r"\s*(\d{1,3})\s+readings?\s*")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """An on-delay: a time, or a number of readings in a row."""
+
+    time: Micros | None = None
+    readings: int = 1
+
+
+def _delay(value: Any) -> Delay:
+    if isinstance(value, str) and (match := _READINGS.fullmatch(value)):
+        if int(match[1]) < 1:
+            raise ValueError("at least 1 reading")
+        return Delay(0, int(match[1]))
+    return Delay(_duration(value))
+
+
+def _duration(value: Any) -> Micros:
+    if not isinstance(value, (str, int, float)):
+        raise ValueError("not a duration (write 90s, 10m, 2h or 11m45s)")
+    length = duration(value)
+    if length < 0:
+        raise ValueError("a duration cannot be negative")
+    return length
+
+
+def _level(value: Any) -> Level:
+    if isinstance(value, str) and value in Level.__members__:
+        return Level[value]
+    raise ValueError(f"not a level: {value!r} (I, II, III or IV; I is the worst)")
+
+
+def _texts(value: Any) -> Any:
+    return {"en": value} if isinstance(value, str) else value
+
+
+DelayField = Annotated[Delay, BeforeValidator(_delay)]
+DurationField = Annotated[Micros, BeforeValidator(_duration)]
+LevelField = Annotated[Level, BeforeValidator(_level)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=False, arbitrary_types_allowed=True)
+
+
+class _Text(_Strict):
+    zh: str = ""
+    en: str = ""
+
+
+TextField = Annotated[_Text, BeforeValidator(_texts)]
+
+
+class _AppliesTo(_Strict):
+    kind: str | list[str]
+    profile: str | None = None
+    attributes: dict[str, str | float | bool] = {}
+
+
+class _Cause(_Strict):
+    cause: str
+    link: str | None = None
+
+
+class _Sla(_Strict):
+    respond: DurationField | None = None
+    resolve: DurationField | None = None
+    clock: Literal["urgent", "working_hours", "working_days", "natural_days"] = "urgent"
+
+
+class _Rule(_Strict):
+    rule: str
+    applies_to: _AppliesTo
+    when: Any
+    title: TextField = _Text()
+    level: LevelField | None = None
+    on_delay: DelayField = Delay(0)
+    off_delay: DurationField | None = None
+    clear_when: Any = None
+    event: bool = False
+    latch: bool = False
+    ack_required: bool | None = None
+    on_bad_data: OnBadData = Field(default=OnBadData.HOLD, strict=False)
+    bad_data_reason: str = ""
+    suppress_when: list[_Cause] = []
+    settle: DurationField = DEFAULT_SETTLE
+    max_time_shelved: DurationField = DEFAULT_MAX_SHELVED
+    consequence: str = ""
+    response: TextField = _Text()
+    notify: list[str] = []
+    sla: _Sla | None = None
+    case: bool = False
+    enabled: bool = True
+    source: str = ""
+
+
+class _Leaf(_Strict):
+    """What every single condition may carry."""
+
+    level: LevelField | None = None
+    on_delay: DelayField | None = None
+    off_delay: DurationField | None = None
+    source: str = ""
+
+
+class _Limit(_Leaf):
+    point: str
+    above: Any = None
+    below: Any = None
+    of: list[Any] | None = None
+    deadband: Any = None
+    inclusive: bool | None = None
+    absent: bool | None = None
+
+
+class _Outside(_Leaf):
+    point: str
+    outside: Any
+    deadband: Any = None
+    absent: bool | None = None
+
+
+class _Is(_Leaf):
+    point: str
+    wanted: Any = Field(alias="is")
+    absent: bool | None = None
+
+
+class _RateBody(_Strict):
+    over: DurationField
+    above: Any = None
+    below: Any = None
+    deadband: Any = None
+    inclusive: bool | None = None
+
+
+class _Rate(_Leaf):
+    point: str
+    rate: _RateBody
+
+
+class _SilentBody(_Strict):
+    intervals: float = Field(gt=0, strict=False)
+    plus: DurationField = 0
+
+
+class _Silent(_Leaf):
+    point: str | None = None
+    silent: Any
+
+
+class _ShareBody(_Strict):
+    of: str
+    link: str
+    where: Any
+    above: Any = None
+    below: Any = None
+    deadband: Any = None
+    inclusive: bool | None = None
+
+
+class _Share(_Leaf):
+    share: _ShareBody
+
+
+class _LimitBody(_Strict):
+    limit: Any
+    level: LevelField | None = None
+    on_delay: DelayField | None = None
+    off_delay: DurationField | None = None
+    source: str = ""
+
+
+class _NumberBody(_Strict):
+    attribute: str
+    factor: float = Field(default=1.0, strict=False)
+    plus: Any = 0
+    default: Any = None
+
+
+class _FactorBody(_Strict):
+    point: str
+    absent: Any = None
+
+
+def load_rules(files: Mapping[str, str]) -> RuleSet:
+    """All rules of ``files`` (name → text), in order. Raises ConfigError with all mistakes of all files."""
+    mistakes: list[Mistake] = []
+    rules: dict[str, Rule] = {}
+    sources: dict[str, tuple[YamlSource, Path]] = {}
+    for name, text in files.items():
+        try:
+            source = read_yaml(text, name)
+        except ConfigError as error:
+            mistakes += error.mistakes
+            continue
+        if source.data is None:
+            continue
+        if not isinstance(source.data, list):
+            mistakes.append(Mistake(name, 1, "", "a rule file is a list: `- rule: …`"))
+            continue
+        for index, item in enumerate(source.data):
+            reader = _Reader(source, (index,))
+            rule = reader.rule(item)
+            mistakes += reader.mistakes
+            if rule is None:
+                continue
+            if rule.id in rules:
+                first = rules[rule.id]
+                message = f"rule {rule.id} stands already in {first.file}:{first.line}"
+                mistakes.append(source.mistake((index, "rule"), message))
+                continue
+            rules[rule.id] = rule
+            sources[rule.id] = (source, (index,))
+    mistakes += _wrong_causes(rules, sources)
+    if mistakes:
+        raise ConfigError(mistakes)
+    return RuleSet(rules)
+
+
+def _wrong_causes(rules: Mapping[str, Rule], sources: Mapping[str, tuple[YamlSource, Path]]) -> Iterable[Mistake]:
+    for rule in rules.values():
+        source, path = sources[rule.id]
+        for number, cause in enumerate(rule.suppress_when):
+            if cause.rule not in rules:
+                message = f"there is no rule {cause.rule}{did_you_mean(cause.rule, rules)}"
+                yield source.mistake((*path, "suppress_when", number, "cause"), message)
+    found = circle((rule.id, cause.rule) for rule in rules.values() for cause in rule.suppress_when)
+    if found:
+        source, path = sources[found[0]]
+        yield source.mistake((*path, "suppress_when"), f"causes form a circle: {' → '.join([*found, found[0]])}")
+
+
+class _Reader:
+    """Reads one rule; gathers its mistakes."""
+
+    planned: ClassVar[tuple[str, ...]] = _LATER_KEYS
+
+    def __init__(self, source: YamlSource, path: Path) -> None:
+        self.source = source
+        self.path = path
+        self.mistakes: list[Mistake] = []
+        self.kinds: tuple[str, ...] = ()
+        self.level: Level | None = None
+
+    def say(self, path: Path, message: str) -> None:
+        self.mistakes.append(self.source.mistake(path, message))
+
+    def read(self, model: type[Model], data: Any, path: Path) -> Model | None:
+        try:
+            return checked(model, self.source, data, path)
+        except ConfigError as error:
+            self.mistakes += error.mistakes
+            return None
+
+    # -- the rule -----------------------------------------------------------------------------------------------------
+
+    def rule(self, data: Any) -> Rule | None:
+        path = self.path
+        if not isinstance(data, dict):
+            self.say(path, "a rule is a mapping: `rule: name`, `applies_to`, `when`, …")
+            return None
+        for key in self.planned:
+            if key in data:
+                self.say((*path, key), f"`{key}` is not built yet")
+        model = self.read(_Rule, {key: value for key, value in data.items() if key not in self.planned}, path)
+        if model is None:
+            # The conditions can be checked all the same, so that one run shows every mistake.
+            self._kinds_of(data.get("applies_to"), path)
+            if self.kinds and "when" in data:
+                self.condition(data["when"], (*path, "when"))
+            return None
+        if not _RULE_ID.fullmatch(model.rule):
+            self.say((*path, "rule"), f"{model.rule!r} is not a rule name (small letters, digits and hyphens)")
+        self._kinds_of(data["applies_to"], path)
+        self.level = model.level
+        when = self.condition(model.when, (*path, "when"))
+        clear = self.condition(model.clear_when, (*path, "clear_when")) if model.clear_when is not None else None
+        if clear is not None and any(step.level is not None for step in steps(clear)):
+            self.say((*path, "clear_when"), "`clear_when` has no levels")
+        for number, cause in enumerate(model.suppress_when):
+            self._link(cause.link, (*path, "suppress_when", number, "link"))
+        if model.on_bad_data is OnBadData.ASSUME_NORMAL and not model.bad_data_reason:
+            self.say((*path, "on_bad_data"), "assume_normal needs a written `bad_data_reason`")
+        if when is not None and model.event:
+            self._check_event(model, when)
+        if when is None or self.mistakes:
+            return None
+        responds = bool(model.response.zh or model.response.en)
+        return Rule(
+            id=model.rule,
+            kinds=self.kinds,
+            when=when,
+            title_zh=model.title.zh or model.title.en or model.rule,
+            title_en=model.title.en or model.rule,
+            profile=model.applies_to.profile,
+            attributes=tuple(sorted(model.applies_to.attributes.items())),
+            enabled=model.enabled,
+            level=model.level or DEFAULT_LEVEL,
+            on_delay=model.on_delay.time or 0,
+            on_readings=model.on_delay.readings,
+            off_delay=model.off_delay,
+            clear_when=clear,
+            event=model.event,
+            latch=model.latch,
+            ack_required=responds if model.ack_required is None else model.ack_required,
+            on_bad_data=model.on_bad_data,
+            bad_data_reason=model.bad_data_reason,
+            suppress_when=tuple(Cause(cause.cause, cause.link) for cause in model.suppress_when),
+            settle=model.settle,
+            max_time_shelved=model.max_time_shelved,
+            consequence=model.consequence,
+            response_zh=model.response.zh,
+            response_en=model.response.en,
+            notify=tuple(model.notify),
+            sla=Sla(model.sla.respond, model.sla.resolve, model.sla.clock) if model.sla is not None else None,
+            case=model.case,
+            source=model.source,
+            file=self.source.file,
+            line=self.source.line(path),
+        )
+
+    def _kinds_of(self, applies_to: Any, path: Path) -> None:
+        kind = applies_to.get("kind") if isinstance(applies_to, dict) else None
+        named = kind if isinstance(kind, list) else [kind]
+        for name in named:
+            if isinstance(name, str) and name not in RULE_KINDS:
+                self.say((*path, "applies_to", "kind"), f"there is no kind {name}{did_you_mean(name, RULE_KINDS)}")
+        self.kinds = tuple(name for name in named if isinstance(name, str) and name in RULE_KINDS)
+
+    def _check_event(self, model: _Rule, when: Condition) -> None:
+        if not isinstance(when, (Limit, Is, Outside)):
+            self.say((*self.path, "event"), "an event is a condition on one point")
+        delayed = model.on_delay.time or model.on_delay.readings > 1 or any(step.on_delay for step in steps(when))
+        if delayed or model.off_delay or model.clear_when is not None:
+            self.say((*self.path, "event"), "an event without a return has no delays and no `clear_when`")
+
+    # -- conditions ---------------------------------------------------------------------------------------------------
+
+    def condition(self, data: Any, path: Path, depth: int = 0) -> Condition | None:
+        if depth > MAX_DEPTH:
+            self.say(path, f"conditions are nested deeper than {MAX_DEPTH} levels")
+            return None
+        if not isinstance(data, dict):
+            self.say(path, "a condition is a mapping, such as {point: depth, above: 5 cm}")
+            return None
+        for later in _LATER_CONDITIONS:
+            if later in data:
+                self.say((*path, later), f"`{later}` conditions are not built yet")
+                return None
+        said = [key for key in (*_LEAVES, *_COMBINATIONS) if key in data]
+        if len(said) != 1:
+            self._which(data, said, path)
+            return None
+        match said[0]:
+            case "above" | "below":
+                return self._limit(data, path)
+            case "outside":
+                return self._outside(data, path)
+            case "is":
+                return self._is(data, path)
+            case "rate":
+                return self._rate(data, path)
+            case "silent":
+                return self._silent(data, path)
+            case "share":
+                return self._share(data, path, depth)
+            case combination:
+                return self._combined(combination, data, path, depth)
+
+    def _which(self, data: Mapping[str, Any], said: list[str], path: Path) -> None:
+        if said:
+            self.say(path, f"`{said[0]}` and `{said[1]}` in one condition: combine two with `all` or `any`")
+            return
+        known = (*_LEAVES, *_COMBINATIONS)
+        if isinstance(data.get("point"), str):
+            self._point(data["point"], (*path, "point"))
+        for key in data:
+            near = did_you_mean(str(key), known)
+            if near and key not in _Limit.model_fields:
+                self.say((*path, key), f"no such condition{near}")
+                return
+        self.say(path, f"what must be true? Say one of {', '.join(known)}")
+
+    def _combined(self, kind: str, data: Mapping[str, Any], path: Path, depth: int) -> Condition | None:
+        for key in data:
+            if key != kind:
+                self.say((*path, key), f"beside `{kind}` there can be no `{key}`; put it inside")
+                return None
+        inner = data[kind]
+        here = (*path, kind)
+        if kind in ("not", "any_pump", "every_pump"):
+            part = self.condition(inner, here, depth + 1)
+            if part is None:
+                return None
+            if kind == "not":
+                if any(step.level is not None for step in steps(part)):
+                    self.say(here, "there are no levels inside `not`")
+                return Not(part)
+            return Pumps(part, kind == "every_pump")
+        if not isinstance(inner, list) or not inner:
+            self.say(here, f"`{kind}` is a list of conditions")
+            return None
+        read = [self.condition(item, (*here, i), depth + 1) for i, item in enumerate(inner)]
+        found = [part for part in read if part is not None]
+        if len(found) != len(read):
+            return None
+        return All(tuple(found)) if kind == "all" else AnyOf(tuple(self._levelled(found, here)))
+
+    def _levelled(self, branches: list[Condition], path: Path) -> list[Condition]:
+        """Of the branches of an ``any``, either all have levels or none: one without takes the level of the rule."""
+        with_levels = [any(step.level is not None for step in steps(branch)) for branch in branches]
+        if not any(with_levels) or all(with_levels):
+            return branches
+        if self.level is None:
+            self.say(path, "some branches have a level and some have none: give the rule a `level` for these")
+            return branches
+        levelled: list[Condition] = []
+        for branch, has_level in zip(branches, with_levels, strict=True):
+            found = branch if has_level else _at_level(branch, self.level)
+            if found is None:
+                self.say(path, "a `not` beside branches with levels must stand in an `all` with something positive")
+            levelled.append(found or branch)
+        return levelled
+
+    def _limit(self, data: Mapping[str, Any], path: Path) -> Condition | None:
+        model = self.read(_Limit, data, path)
+        if model is None:
+            return None
+        unit = self._point(model.point, (*path, "point"))
+        side = Side.ABOVE if model.above is not None else Side.BELOW
+        factors = self._factors(model.of, (*path, "of")) if model.of is not None else None
+        if unit is None or (model.of is not None and factors is None):
+            return None
+        raw = model.above if side is Side.ABOVE else model.below
+        found = self._steps(raw, (*path, side.value), unit, side, model, factors)
+        if not found:
+            return None
+        deadband = self._deadband(model.deadband, path, unit, found, factors)
+        inclusive = side is Side.ABOVE if model.inclusive is None else model.inclusive
+        return Limit(model.point, side, found, deadband, inclusive, None, unit, model.absent)
+
+    def _rate(self, data: Mapping[str, Any], path: Path) -> Condition | None:
+        model = self.read(_Rate, data, path)
+        if model is None:
+            return None
+        unit = self._point(model.point, (*path, "point"))
+        body, here = model.rate, (*path, "rate")
+        side = self._side(body.above, body.below, here)
+        if unit is None or side is None:
+            return None
+        raw = body.above if side is Side.ABOVE else body.below
+        found = self._steps(raw, (*here, side.value), unit, side, model, None)
+        if not found:
+            return None
+        if body.over <= 0:
+            self.say((*here, "over"), "the time must be longer than nothing")
+        deadband = self._deadband(body.deadband, here, unit, found, None)
+        inclusive = side is Side.ABOVE if body.inclusive is None else body.inclusive
+        return Limit(model.point, side, found, deadband, inclusive, body.over, unit)
+
+    def _outside(self, data: Mapping[str, Any], path: Path) -> Condition | None:
+        model = self.read(_Outside, data, path)
+        if model is None:
+            return None
+        unit = self._point(model.point, (*path, "point"))
+        band, here = model.outside, (*path, "outside")
+        if not isinstance(band, list) or len(band) != 2:
+            self.say(here, "the good band is a list of two limits: [198 V, 231 V]")
+            return None
+        if unit is None:
+            return None
+        low, high = (self._number(end, (*here, i), unit, None) for i, end in enumerate(band))
+        if low is None or high is None:
+            return None
+        if _plain(low) and _plain(high) and low.factor >= high.factor:
+            self.say(here, "the first limit must be lower than the second")
+            return None
+        deadband = self._deadband(model.deadband, path, unit, (Step(low), Step(high)), None)
+        return Outside(model.point, low, high, _step(model), deadband, unit, model.absent)
+
+    def _is(self, data: Mapping[str, Any], path: Path) -> Condition | None:
+        model = self.read(_Is, data, path)
+        if model is None:
+            return None
+        if self._point(model.point, (*path, "point")) is None:
+            return None
+        wanted = model.wanted if isinstance(model.wanted, list) else [model.wanted]
+        if not wanted or not all(isinstance(value, (str, int, float, bool)) for value in wanted):
+            self.say((*path, "is"), "a state, a code, true or false, or a list of these")
+            return None
+        return Is(model.point, tuple(wanted), _step(model), model.absent)
+
+    def _silent(self, data: Mapping[str, Any], path: Path) -> Condition | None:
+        model = self.read(_Silent, data, path)
+        if model is None:
+            return None
+        if model.point is not None and self._point(model.point, (*path, "point")) is None:
+            return None
+        raw = model.silent if isinstance(model.silent, dict) else {"intervals": model.silent}
+        body = self.read(_SilentBody, raw, (*path, "silent"))
+        return None if body is None else Silent(body.intervals, body.plus, model.point, _step(model))
+
+    def _share(self, data: Mapping[str, Any], path: Path, depth: int) -> Condition | None:
+        model = self.read(_Share, data, path)
+        if model is None:
+            return None
+        body, here = model.share, (*path, "share")
+        if body.of not in ASSET_KINDS:
+            self.say((*here, "of"), f"there is no kind {body.of}{did_you_mean(body.of, ASSET_KINDS)}")
+            return None
+        self._link(body.link, (*here, "link"))
+        side = self._side(body.above, body.below, here)
+        outer, self.kinds = self.kinds, (body.of,)
+        where = self.condition(body.where, (*here, "where"), depth + 1)
+        self.kinds = outer
+        if side is None or where is None:
+            return None
+        if any(isinstance(part, Share) for part in parts(where)):
+            self.say((*here, "where"), "a share cannot be counted inside a share")
+            return None
+        raw = body.above if side is Side.ABOVE else body.below
+        found = self._steps(raw, (*here, side.value), "%", side, model, None)
+        if not found:
+            return None
+        deadband = self._deadband(body.deadband, here, "%", found, None)
+        inclusive = side is Side.ABOVE if body.inclusive is None else body.inclusive
+        return Share(body.of, body.link, where, side, found, deadband, inclusive)
+
+    # -- numbers ------------------------------------------------------------------------------------------------------
+
+    def _side(self, above: Any, below: Any, path: Path) -> Side | None:
+        if (above is None) == (below is None):
+            self.say(path, "say either `above` or `below`")
+            return None
+        return Side.ABOVE if above is not None else Side.BELOW
+
+    def _steps(
+        self, raw: Any, path: Path, unit: str, side: Side, leaf: _Leaf, factors: _Product | None
+    ) -> tuple[Step, ...]:
+        """One limit or a ladder. A ladder climbs: each rung is further out and more severe than the one before."""
+        is_ladder = isinstance(raw, list)
+        found: list[Step] = []
+        for i, item in enumerate(raw if is_ladder else [raw]):
+            here = (*path, i) if is_ladder else path
+            if isinstance(item, dict) and "limit" in item:
+                body = self.read(_LimitBody, item, here)
+                if body is None:
+                    return ()
+                limit = self._number(body.limit, (*here, "limit"), unit, factors)
+                shape: _Leaf | _LimitBody = body
+            else:
+                if isinstance(item, dict) and "attribute" not in item:
+                    self.say(here, "a limit has a `limit`, or is `{attribute: …}`")
+                    return ()
+                limit, shape = self._number(item, here, unit, factors), leaf
+            if limit is None:
+                return ()
+            step = _step(shape, limit)
+            found.append(replace(step, level=step.level or leaf.level) if not is_ladder else step)
+        if is_ladder:
+            return self._ladder(found, path, side)
+        return tuple(found)
+
+    def _ladder(self, found: list[Step], path: Path, side: Side) -> tuple[Step, ...]:
+        if not found:
+            self.say(path, "an empty ladder")
+        if any(step.level is None for step in found):
+            self.say(path, "every rung of a ladder has a `level`")
+            return ()
+        sign = 1 if side is Side.ABOVE else -1
+        for i, (mild, severe) in enumerate(pairwise(found), 1):
+            if (severe.level or 0) >= (mild.level or 0):
+                self.say((*path, i), "each rung must be more severe than the one before (I is the worst)")
+                return ()
+            comparable = mild.limit.attributes == severe.limit.attributes and mild.limit.points == severe.limit.points
+            further = sign * (severe.limit.factor + severe.limit.plus - mild.limit.factor - mild.limit.plus)
+            if comparable and further <= 0:
+                self.say((*path, i), f"each limit must lie further {side.value} than the one before")
+                return ()
+        return tuple(found)
+
+    def _number(self, raw: Any, path: Path, unit: str, factors: _Product | None) -> Number | None:
+        try:
+            if isinstance(raw, dict):
+                body = self.read(_NumberBody, raw, path)
+                if body is None:
+                    return None
+                if factors is not None:
+                    self.say(path, "with `of`, a limit is a share: 20 %")
+                    return None
+                factor = body.factor
+                known = ATTRIBUTE_UNITS.get(body.attribute)
+                if known is not None and known != unit:
+                    factor *= convert(1.0, known, unit)
+                default = None if body.default is None else quantity(body.default, known or unit)
+                return Number(factor, ((body.attribute, default),), (), quantity(body.plus, unit))
+            if isinstance(raw, bool) or not isinstance(raw, (str, int, float)):
+                self.say(path, "not a limit: write a number with its unit, or {attribute: name}")
+                return None
+            if factors is not None:
+                if not isinstance(raw, str) or "%" not in raw:
+                    self.say(path, "with `of`, a limit is a share: 20 %")
+                    return None
+                return Number(quantity(raw, "%") / 100.0, factors.attributes, factors.points)
+            return Number(quantity(raw, unit))
+        except ValueError as error:
+            self.say(path, str(error))
+            return None
+
+    def _deadband(self, raw: Any, path: Path, unit: str, found: tuple[Step, ...], factors: _Product | None) -> Number:
+        if raw is None:
+            share = DEADBANDS.get(unit, DEFAULT_DEADBAND)
+            least = min((step.limit for step in found), key=lambda limit: abs(limit.factor))
+            return Number(float(f"{abs(least.factor) * share:.6g}"), least.attributes, least.points)
+        number = self._number(raw, (*path, "deadband"), unit, factors)
+        if number is not None and (number.factor < 0 or number.plus < 0):
+            self.say((*path, "deadband"), "a deadband cannot be negative")
+        return number or ZERO
+
+    def _factors(self, raw: list[Any], path: Path) -> _Product | None:
+        """``of: [rated_power, dim]``: what a share is taken of; points of the kind, else attributes of the asset."""
+        attributes: list[tuple[str, float | None]] = []
+        points: list[PointFactor] = []
+        for i, item in enumerate(raw):
+            if isinstance(item, dict):
+                body = self.read(_FactorBody, item, (*path, i))
+                if body is None or self._point(body.point, (*path, i, "point")) is None:
+                    return None
+                points.append(self._factor(body.point, body.absent, (*path, i, "absent")))
+            elif isinstance(item, str) and all(unit_of(kind, item) is not None for kind in self.kinds):
+                points.append(self._factor(item, None, (*path, i)))
+            elif isinstance(item, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", item):
+                attributes.append((item, None))
+            else:
+                self.say((*path, i), "the name of a point or of an attribute")
+                return None
+        return _Product(tuple(attributes), tuple(points))
+
+    def _factor(self, point: str, absent: Any, path: Path) -> PointFactor:
+        unit = unit_of(self.kinds[0], point) or ""
+        scale = 0.01 if unit == "%" else 1.0
+        if absent is None:
+            return PointFactor(point, scale)
+        try:
+            return PointFactor(point, scale, quantity(absent, unit) * scale)
+        except ValueError as error:
+            self.say(path, str(error))
+            return PointFactor(point, scale)
+
+    # -- names --------------------------------------------------------------------------------------------------------
+
+    def _point(self, point: str, path: Path) -> str | None:
+        """The unit of ``point``, which every kind of the rule must know; None after a mistake."""
+        units = {kind: unit_of(kind, point) for kind in self.kinds}
+        for kind, unit in units.items():
+            if unit is None:
+                known = [*points_of(kind), *COMMON]
+                self.say(path, f"{kind} has no point `{point}`{did_you_mean(point, known)}")
+                return None
+        if len(set(units.values())) > 1:
+            self.say(path, f"`{point}` has different units: " + ", ".join(f"{k} {u}" for k, u in units.items()))
+            return None
+        return next(iter(units.values()), None)
+
+    def _link(self, link: str | None, path: Path) -> None:
+        if link is not None and link not in LINKS:
+            self.say(path, f"there is no link {link}{did_you_mean(link, LINKS)} ({', '.join(LINKS)})")
+
+
+@dataclass(frozen=True, slots=True)
+class _Product:
+    attributes: tuple[tuple[str, float | None], ...]
+    points: tuple[PointFactor, ...]
+
+
+def _plain(number: Number) -> bool:
+    return not number.attributes and not number.points
+
+
+def _step(shape: _Leaf | _LimitBody, limit: Number = ZERO) -> Step:
+    delay = shape.on_delay
+    return Step(
+        limit,
+        shape.level,
+        delay.time if delay is not None else None,
+        delay.readings if delay is not None else 1,
+        shape.off_delay,
+        shape.source,
+    )
+
+
+def _at_level(condition: Condition, level: Level) -> Condition | None:
+    """``condition`` with ``level`` on what decides in it; None when nothing in it can bear a level."""
+    match condition:
+        case Limit() | Share():
+            return replace(condition, steps=tuple(replace(step, level=level) for step in condition.steps))
+        case Outside() | Is() | Silent():
+            return replace(condition, step=replace(condition.step, level=level))
+        case All(of):
+            for i, part in enumerate(of):
+                found = _at_level(part, level)
+                if found is not None:
+                    return All((*of[:i], found, *of[i + 1 :]))
+            return None
+        case AnyOf(of):
+            each = [_at_level(part, level) for part in of]
+            present = tuple(part for part in each if part is not None)
+            return AnyOf(present) if len(present) == len(each) else None
+        case Pumps(part, every):
+            found = _at_level(part, level)
+            return None if found is None else Pumps(found, every)
+        case Not():
+            return None

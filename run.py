@@ -40,12 +40,12 @@ STAMP = VENV / "citywatch-setup"  # what was installed, in one line; written las
 LOG = VENV / "citywatch-setup.log"
 
 CHECKS: tuple[tuple[str, list[str]], ...] = (
-    ("ruff check", ["ruff", "check", "."]),
-    ("ruff format --check", ["ruff", "format", "--check", "."]),
-    ("mypy --strict", ["mypy"]),
-    ("lint-imports", ["importlinter.cli"]),
-    ("citywatch check", ["gateway", "check"]),
-    ("pytest", ["pytest"]),
+    ("ruff check", ["-m", "ruff", "check", "."]),
+    ("ruff format --check", ["-m", "ruff", "format", "--check", "."]),
+    ("mypy --strict", ["-m", "mypy"]),
+    ("lint-imports", ["-c", "import importlinter.cli; importlinter.cli.lint_imports_command()"]),
+    ("citywatch check", ["-P", "-m", "gateway", "check"]),
+    ("pytest", ["-m", "pytest"]),
 )
 
 # What an installer says → what the person can do. The first that matches is the cause.
@@ -99,7 +99,7 @@ def test(arguments: list[str]) -> int:
     for name, words in CHECKS[-1:] if arguments else CHECKS:
         print(f"── {name} " + "─" * (60 - len(name)), flush=True)
         start = time.monotonic()
-        code = subprocess.run([PYTHON, "-m", *words, *arguments], cwd=ROOT).returncode
+        code = subprocess.run([PYTHON, *words, *arguments], cwd=ROOT).returncode
         if code:
             print(f"run.py: {name} failed (exit {code})", file=sys.stderr)
             return 1

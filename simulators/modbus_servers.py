@@ -112,6 +112,11 @@ class ModbusServers:
         self.requests = 0
 
     @property
+    def registers(self) -> dict[str, Callable[[], list[int]]]:
+        """Device → its registers as they would be read now."""
+        return {device: words for device, (_, words) in self._words.items()}
+
+    @property
     def ports(self) -> dict[str, int]:
         """Which port each device listens on."""
         found = {}

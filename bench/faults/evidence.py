@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import apsw
+import duckdb
 import msgspec
 
 from gateway.core.model import Frame
 
 _frames = msgspec.msgpack.Decoder(list[Frame])
+
+
+_QUALITIES = ("good", "uncertain", "bad")  # the lowest two bits of a row's flags
 
 
 class KeptReading(NamedTuple):
@@ -29,6 +33,7 @@ class KeptReading(NamedTuple):
     source_time: int
     value: float | str | None
     quality: str
+    sequence: int | None
 
 
 class KeptTransition(NamedTuple):
@@ -98,8 +103,26 @@ class DataFolder:
             return list(database.execute("SELECT position, reason FROM quarantine ORDER BY position"))
 
     def readings(self) -> Iterator[KeptReading]:
-        """Every reading of history, however it is stored, in no order."""
-        raise NotImplementedError
+        """Every row of history, in the tables and in the files, in no order."""
+        folder = self.path / "history"
+        if not (folder / "history.duckdb").exists():
+            return
+        database = duckdb.connect(str(folder / "history.duckdb"), read_only=True)
+        try:
+            sources = [f"hot_{n}" for (n,) in database.execute("SELECT number FROM hot_tables").fetchall()]
+            kept = database.execute("SELECT number FROM files WHERE kind = 'raw' AND obsolete_at IS NULL").fetchall()
+            names = {f"raw-{number:08d}.parquet" for (number,) in kept}
+            sources += [f"'{path}'" for path in folder.glob("*/raw-*.parquet") if path.name in names]
+            for source in sources:
+                rows = database.execute(
+                    f"SELECT asset, point, time, value, text, flags, sequence FROM {source} JOIN series USING (series)"
+                )
+                while batch := rows.fetchmany(50_000):
+                    for asset, point, at, value, text, flags, sequence in batch:
+                        held = text if value is None else value
+                        yield KeptReading(asset, point, at, held, _QUALITIES[flags & 3], sequence)
+        finally:
+            database.close()
 
     def transitions(self) -> list[KeptTransition]:
         """By alarm and rev."""

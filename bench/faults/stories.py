@@ -46,7 +46,7 @@ async def boundaries(folder: Path, chance: random.Random, environment: Mapping[s
     """F02: killed at exactly the k-th write of the store's, the historian's and the journal's log."""
     async with Scene.open(folder, environment=environment, alarms_every=1) as scene:
         await scene.start()
-        for file in ("store.db-wal", "history/hot.duckdb.wal", "journal.db-wal"):
+        for file in ("store.db-wal", "history/history.duckdb.wal", "journal.db-wal"):
             await faults.kill_at_boundary(scene, file, chance.randint(5, 80))
         return await scene.conclude()
 

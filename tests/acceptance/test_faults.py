@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.faults.campaign import caught, run_story
-from bench.faults.harness import can_mount
+from bench.faults.disk import can_mount
 from bench.faults.stories import SABOTAGE, STORIES
 from tests.servers import need_debian
 

@@ -1,7 +1,7 @@
 """The scripted evening through the gateway's pure middle, with the shipped rules, in virtual time.
 
-What each act of the scenario announces is raised, near the time the documents give, and nothing else is: an hour of
-living city makes no false alarm.
+What each act of the scenario announces is raised, near the time the documents give, and nothing else is: a whole
+round of twenty minutes makes no false alarm.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def configuration() -> Configuration:
     )
 
 
-class Hour:
+class Evening:
     """A city and a gateway's middle, fed with what the one says; ``raised``: alarm → seconds at which it was raised."""
 
     def __init__(self, configuration: Configuration) -> None:
@@ -110,22 +110,22 @@ class Hour:
 
 
 @pytest.fixture(scope="module")
-def hour(configuration: Configuration) -> Hour:
-    hour = Hour(configuration)
-    hour.live(1190.0)
-    return hour
+def round_(configuration: Configuration) -> Evening:
+    round_ = Evening(configuration)
+    round_.live(1190.0)
+    return round_
 
 
-def expected_of(hour: Hour, fault: str) -> str:
+def expected_of(round_: Evening, fault: str) -> str:
     """The first alarm that an act announces."""
-    return next(note.expect[0] for note in hour.notes if note.fault == fault and note.expect)
+    return next(note.expect[0] for note in round_.notes if note.fault == fault and note.expect)
 
 
-def test_what_is_announced_is_raised_and_nothing_else(hour: Hour) -> None:
-    announced = {alarm for note in hour.notes for alarm in note.expect}
+def test_what_is_announced_is_raised_and_nothing_else(round_: Evening) -> None:
+    announced = {alarm for note in round_.notes for alarm in note.expect}
     # The opened cover is tilted too: shown under the cause, told to nobody.
-    hidden = expected_of(hour, "cover-open").replace("manhole-open", "manhole-tilted")
-    assert set(hour.raised) == announced | {hidden}
+    hidden = expected_of(round_, "cover-open").replace("manhole-open", "manhole-tilted")
+    assert set(round_.raised) == announced | {hidden}
 
 
 @pytest.mark.parametrize(
@@ -141,17 +141,17 @@ def test_what_is_announced_is_raised_and_nothing_else(hour: Hour) -> None:
         ("lamp-out", 615, 615),
     ],
 )
-def test_alarms_are_raised_when_the_documents_say(hour: Hour, fault: str, from_s: float, to_s: float) -> None:
-    assert from_s <= hour.raised[expected_of(hour, fault)][0] <= to_s
+def test_alarms_are_raised_when_the_documents_say(round_: Evening, fault: str, from_s: float, to_s: float) -> None:
+    assert from_s <= round_.raised[expected_of(round_, fault)][0] <= to_s
 
 
-def test_alarms_clear_again_within_seven_minutes_but_the_open_cover_waits_for_a_person(hour: Hour) -> None:
+def test_alarms_clear_again_within_seven_minutes_but_the_open_cover_waits_for_a_person(round_: Evening) -> None:
     for fault in ("battery-low", "cover-tilted", "pump-no-start", "road-water", "circuit-lost"):
-        assert hour.cleared[expected_of(hour, fault)][0] < 420, fault
-    assert expected_of(hour, "cover-open") not in hour.cleared
+        assert round_.cleared[expected_of(round_, fault)][0] < 420, fault
+    assert expected_of(round_, "cover-open") not in round_.cleared
 
 
-def test_a_dark_circuit_is_one_alarm_not_one_for_each_lamp(hour: Hour) -> None:
-    assert [alarm for alarm in hour.raised if alarm.endswith(("/lamp-out", "/lamp-offline", "/lamp-voltage"))] == [
-        expected_of(hour, "lamp-out")
+def test_a_dark_circuit_is_one_alarm_not_one_for_each_lamp(round_: Evening) -> None:
+    assert [alarm for alarm in round_.raised if alarm.endswith(("/lamp-out", "/lamp-offline", "/lamp-voltage"))] == [
+        expected_of(round_, "lamp-out")
     ]

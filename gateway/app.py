@@ -22,9 +22,9 @@ import structlog
 import uvloop
 from watchfiles import awatch
 
-from gateway import disk, logs, watchdog
+from gateway import disk, inbox, logs, watchdog
 from gateway.clock import Clock
-from gateway.config.assets import load_assets
+from gateway.config.assets import load_asset_files
 from gateway.config.bundle import Bundle, compile_bundle, read_bundle, watched_folders
 from gateway.config.settings import MqttSettings, Settings
 from gateway.console.app import create_app
@@ -38,7 +38,6 @@ from gateway.core.registers import plan_reads
 from gateway.errors import ConfigError, DecodeError, Mistake, StorageFailed, Unavailable
 from gateway.historian.compaction import Retention as HistoryRetention
 from gateway.historian.historian import Historian
-from gateway.inbox import letters
 from gateway.intake import JournalIntake
 from gateway.journal.embedded import EmbeddedJournal
 from gateway.lock import DataLock
@@ -179,6 +178,7 @@ class Gateway:
             on_transitions=self._on_transitions,
             snapshot_every=SnapshotEvery(settings.snapshots.frames, settings.snapshots.interval),
             retention=Retention(settings.journal.keep, settings.journal.max_size),
+            locked=(self._lock.fileno(),),
         )
         self.pipeline.configurations[self._configuration.hash] = self._configuration
         self.view = GatewayView(self)
@@ -332,14 +332,26 @@ class Gateway:
 
     async def _take_letters(self) -> None:
         """Assets handed over by ``import-assets``."""
-        for path, payload in letters(self.settings.data):
+        for path, payload in inbox.letters(self.settings.data):
             try:
-                await self.apply_assets(*parse_assets(payload))
+                assets, devices = parse_assets(payload)
+                self._must_be_known(assets, devices)
             except DecodeError as error:
                 log.error("assets not taken over", file=path.name, reason=str(error))
-                path.rename(path.with_suffix(".refused"))
+                inbox.refuse(path, str(error))
                 continue
+            await self.apply_assets(assets, devices)
             path.unlink()
+
+    def _must_be_known(self, assets: Sequence[Asset], devices: Sequence[Device]) -> None:
+        """Raises DecodeError when a device or a link names an asset that is neither here nor among ``assets``."""
+        registry = self.pipeline.processor.registry
+        new = {asset.asset for asset in assets}
+        named = {device.asset for device in devices}.union(*(asset.links.values() for asset in assets))
+        missing = sorted(name for name in named - new if registry.asset(name) is None)
+        if missing:
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            raise DecodeError(f"no such asset: {', '.join(missing[:5])}{more}")
 
     async def _watch_files(self) -> None:
         folders = watched_folders(self.settings)
@@ -543,20 +555,7 @@ class Gateway:
 
 
 def _read_asset_files(settings: Settings, configuration: Configuration) -> tuple[list[Asset], list[Device]]:
-    assets: list[Asset] = []
-    devices: list[Device] = []
-    mistakes: list[Mistake] = []
-    for file in settings.assets:
-        try:
-            more_assets, more_devices = load_assets(file, str(file), configuration.profiles)
-        except ConfigError as error:
-            mistakes += error.mistakes
-            continue
-        assets += more_assets
-        devices += more_devices
-    if mistakes:
-        raise ConfigError(mistakes)
-    return assets, devices
+    return load_asset_files({str(file): file for file in settings.assets}, configuration.profiles)
 
 
 def _secret(file: Path | None) -> str | None:

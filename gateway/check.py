@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.config.assets import load_assets
+from gateway.config.assets import load_asset_files
 from gateway.config.bundle import compile_bundle, read_bundle
 from gateway.config.settings import Settings, load_settings
 from gateway.errors import ConfigError, Mistake
@@ -55,14 +55,11 @@ def check_everything(config: Path | None) -> CheckReport:
         report.mistakes += error.mistakes
         return report
     report.counts = {"profiles": len(configuration.profiles), "rules": len(configuration.rules.rules)}
-    for file in settings.assets:
-        try:
-            assets, devices = load_assets(file, str(file), configuration.profiles)
-        except ConfigError as error:
-            report.mistakes += error.mistakes
-            continue
-        report.counts["assets"] = report.counts.get("assets", 0) + len(assets)
-        report.counts["devices"] = report.counts.get("devices", 0) + len(devices)
+    try:
+        assets, devices = load_asset_files({str(file): file for file in settings.assets}, configuration.profiles)
+        report.counts |= {"assets": len(assets), "devices": len(devices)}
+    except ConfigError as error:
+        report.mistakes += error.mistakes
     for broker in settings.mqtt:
         report.notes += [f"mqtt {broker.id}: {text}" for text in loss_window(broker.url or "embedded")]
         for name in ("password_file", "client_id_file", "ca_file", "certificate_file", "key_file"):

@@ -176,7 +176,7 @@ def main(arguments: list[str] | None = None) -> None:
     if debug:
         words = [w for w in words if w != "--debug"]
     try:
-        app(words)  # ends with SystemExit: 2 for wrong usage
+        app(words, prog_name="citywatch")  # ends with SystemExit: 2 for wrong usage
     except ConfigError as error:
         if debug:
             raise

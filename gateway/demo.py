@@ -52,7 +52,7 @@ def run_demo(options: DemoOptions) -> int:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     demo = _Demo(options, folder)
     try:
-        assets = folder / "assets.yaml"
+        assets = folder / "assets.json"
         _simulators("assets", "--seed", str(options.seed), "--devices", str(demo.lamps), "--out", str(assets))
         settings = Settings(
             data=folder / "data",
@@ -113,7 +113,7 @@ class _Demo:
         self._city = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "simulators", "--die-with-parent", "city",
             "--mqtt-url", broker.url, "--credentials", str(credentials), "--own-credentials", str(len(own)),
-            "--assets", str(self._folder / "assets.yaml"), "--seed", str(self._options.seed),
+            "--assets", str(self._folder / "assets.json"), "--seed", str(self._options.seed),
             "--devices", str(self.lamps), "--scenario", "evening",
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
             stderr=(self._folder / "simulators.log").open("wb"),

@@ -15,6 +15,7 @@ from gateway.config.assets import load_assets
 from gateway.config.bundle import compile_bundle, read_bundle
 from gateway.config.settings import load_settings
 from gateway.core.assets_json import to_json
+from gateway.errors import ConfigError, Mistake
 from gateway.lock import is_running
 
 FOLDER = "inbox"
@@ -48,11 +49,12 @@ def import_assets_command(file: Path, config: Path) -> dict[str, object]:
     """Check ``file`` against the configuration and hand it over. Raises ConfigError with every mistake in it."""
     settings = load_settings(config)
     profiles = compile_bundle(read_bundle(settings)).profiles
-    assets, devices = load_assets(file, str(file), profiles)
+    # What the gateway has already it knows itself, and refuses the letter if a name leads nowhere.
+    assets, devices = load_assets(file, str(file), profiles, known_assets=None)
     path = put(settings.data, to_json(assets, devices))
     counted = f"{len(assets)} assets and {len(devices)} devices"
     running = is_running(settings.data)
-    taken = running and _wait_until_taken(path)
+    taken = running and _wait_until_taken(path, file)
     if taken:
         message = f"{counted} are in force"
     elif running:
@@ -62,10 +64,20 @@ def import_assets_command(file: Path, config: Path) -> dict[str, object]:
     return {"assets": len(assets), "devices": len(devices), "taken": taken, "message": message}
 
 
-def _wait_until_taken(path: Path) -> bool:
+def refuse(path: Path, reason: str) -> None:
+    """The gateway will not take this letter: leave the reason beside it."""
+    path.with_suffix(".reason").write_text(reason, encoding="utf-8")
+    path.rename(path.with_suffix(".refused"))
+
+
+def _wait_until_taken(path: Path, file: Path) -> bool:
+    """Raises ConfigError when the gateway refuses the letter."""
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         if not path.exists():
+            reason = path.with_suffix(".reason")
+            if reason.exists():
+                raise ConfigError([Mistake(str(file), None, "", reason.read_text(encoding="utf-8"))])
             return True
         time.sleep(0.1)
     return False

@@ -41,6 +41,11 @@ class DataLock:
         self._file.write(str(os.getpid()))
         self._file.flush()
 
+    def fileno(self) -> int:
+        """The number of the locked file; a forked child closes it, or the lock would outlive us in the child."""
+        assert self._file is not None, "not taken"
+        return self._file.fileno()
+
     def release(self) -> None:
         if self._file is not None:
             self._file.close()

@@ -103,7 +103,7 @@ class Recovery:
 class Pipeline:
     """``on_transitions`` is called with what was committed, after it was committed; it must not block or raise.
     ``configuration_of`` gives a Configuration by hash (from the store) when the journal names one not yet in
-    ``configurations``."""
+    ``configurations``. ``locked``: file numbers whose locks must die with this very process."""
 
     def __init__(
         self,
@@ -119,6 +119,7 @@ class Pipeline:
         on_transitions: Callable[[Sequence[Transition]], None],
         snapshot_every: SnapshotEvery = SnapshotEvery(),
         retention: Retention = Retention(),
+        locked: Sequence[int] = (),
     ) -> None:
         self._clock = clock
         self._intake = intake
@@ -131,6 +132,7 @@ class Pipeline:
         self._on_transitions = on_transitions
         self._snapshot_every = snapshot_every
         self._retention = retention
+        self._locked = locked
         self.configurations: dict[str, Configuration] = {}
         self.processor = Processor(self.configurations, _hook())
         self._queue: asyncio.Queue[tuple[int, Sequence[Frame]]] = asyncio.Queue(QUEUE_BATCHES)
@@ -143,9 +145,7 @@ class Pipeline:
         self._snapshot_frames = 0
         self._kept_since: deque[tuple[Micros, int]] = deque()
         self._system: dict[str, Value] = {}
-        self.frames_decided = 0
-        self.readings_kept = 0
-        self.snapshot_bytes = 0
+        self._snapshotting: asyncio.Task[None] | None = None
 
     # -- recovery -----------------------------------------------------------------------------------------------------
 
@@ -214,7 +214,9 @@ class Pipeline:
             await self._decided.wait()
         await self._commit([], force=True)
         await self._history.idle.wait()
-        await self._snapshot(force=True)
+        if self._snapshotting is not None:
+            await asyncio.wait([self._snapshotting])
+        await self._snapshot(last=True)
 
     async def start(self, start: Start) -> None:
         """Journal that we are up again; time since the last frame was not seen live."""
@@ -316,8 +318,6 @@ class Pipeline:
         """Hand the readings on; give back the events that are still to be stored."""
         if outcome.position > self._historian.position:
             self._history.put(outcome.position, outcome.readings)
-        self.frames_decided += 1
-        self.readings_kept += len(outcome.readings)
         return outcome.events if outcome.position > self._store.position else []
 
     async def _commit(self, events: list[Event], force: bool = False) -> None:
@@ -407,15 +407,24 @@ class Pipeline:
         ):
             await self._snapshot()
 
-    async def _snapshot(self, force: bool = False) -> None:
-        if not self._snapshot_frames and not force:
+    async def _snapshot(self, last: bool = False) -> None:
+        """Write the state at this position: beside the work, or in place when it is the ``last`` thing we do."""
+        if self._snapshotting is not None and not self._snapshotting.done():
             return
         self._snapshot_at, self._snapshot_frames = self._clock.now(), 0
         await self._commit([], force=True)
-        position, data = self.processor.position, self.processor.snapshot()
-        self.snapshot_bytes = len(data)
+        position = self.processor.position
+        if last:
+            await self._save(self._snapshots.save_now(position, self.processor.snapshot()))
+        else:
+            aside = self._snapshots.save_aside(position, self.processor.snapshot, self._locked)
+            self._snapshotting = asyncio.create_task(self._save(aside), name="snapshot")
+            # One turn of the loop: the fork happens now, before anything else is decided.
+            await asyncio.sleep(0)
+
+    async def _save(self, saving: Coroutine[None, None, None]) -> None:
         try:
-            await asyncio.to_thread(self._snapshots.save, position, data)
+            await saving
         except OSError as error:
             # A snapshot is only a shorter way through the journal: without it the next start takes longer.
             log.warning("snapshot not written", reason=str(error))

@@ -168,7 +168,7 @@ class GatewayView:
                 "engine",
                 pipeline.processor.engine is not None,
                 "",
-                {"position": pipeline.processor.position, "snapshot_bytes": pipeline.snapshot_bytes},
+                {"position": pipeline.processor.position},
             ),
             Part("store", True, "", {"position": gateway.store.position}),
             Part(

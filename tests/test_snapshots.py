@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,23 @@ def test_pruning_keeps_two_at_or_before_what_is_needed_and_all_after(tmp_path: P
         folder.save(position, b"x")
     assert folder.prune(35) == 20
     assert folder.positions() == [20, 30, 40]
+
+
+async def test_a_snapshot_made_aside_holds_the_state_of_the_moment_it_was_asked_for(tmp_path: Path) -> None:
+    folder = SnapshotFolder(tmp_path)
+    state = {"level": 1}
+    saving = asyncio.create_task(folder.save_aside(7, lambda: repr(state).encode(), ()))
+    await asyncio.sleep(0)
+    state["level"] = 2
+    await saving
+    assert folder.newest(7) == (7, b"{'level': 1}")
+
+
+async def test_a_child_that_fails_is_an_error_and_leaves_no_snapshot(tmp_path: Path) -> None:
+    def fail() -> bytes:
+        raise RuntimeError("no")
+
+    folder = SnapshotFolder(tmp_path)
+    with pytest.raises(OSError, match="status 1"):
+        await folder.save_aside(7, fail, ())
+    assert folder.newest(7) is None

@@ -14,6 +14,7 @@ from gateway.core.model import HOUR, MINUTE, SECOND, Micros
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)")
 _FACTORS: dict[str, Micros] = {"ms": 1000, "s": SECOND, "m": MINUTE, "min": MINUTE, "h": HOUR, "d": 24 * HOUR}
+_UNIT = re.compile(r"[A-Za-zµμ°℃%²³/()·23]{1,20}")  # no operators: a unit is looked up, never computed
 _QUANTITY = re.compile(r"^\s*([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(\S.*)?$")
 
 # How the field writes its units → how pint spells them. %LEL, dB(A), µε and counts are units of their own.
@@ -92,11 +93,13 @@ def quantity(text: str | int | float, unit: str) -> float:
 @cache
 def _converter(written: str, unit: str) -> tuple[float, float]:
     """(factor, offset) of the linear conversion between two units."""
+    if not _UNIT.fullmatch(written):
+        raise ValueError(f"{written[:20]!r} is not a unit")
     registry = _registry()
     try:
         at0 = registry.Quantity(0.0, _SPELLINGS.get(written, written)).to(_SPELLINGS.get(unit, unit)).magnitude
         at1 = registry.Quantity(1.0, _SPELLINGS.get(written, written)).to(_SPELLINGS.get(unit, unit)).magnitude
-    except (pint.PintError, AttributeError, TypeError, ValueError) as error:
+    except (pint.PintError, AssertionError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{written!r} cannot be converted to {unit!r}") from error
     return float(at1 - at0), float(at0)
 

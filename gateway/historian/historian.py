@@ -68,6 +68,7 @@ class Historian:
         self._compactor_thread = ThreadPoolExecutor(1, thread_name_prefix="historian-compactor")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="historian-reader")
         self._cursors: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._busy: set[Any] = set()
         self._failure: StorageFailed | None = None
         self._closed = False
         self._db: Any = None
@@ -81,8 +82,7 @@ class Historian:
         self._ahead: OrderedDict[int, tuple[int, list[_Row]]] = OrderedDict()
         self.position = 0
         """The last journal position whose readings are durable here."""
-        self.damage: list[str] = []
-        """One sentence for each piece of damage found since ``open``, for people."""
+        self._damage: list[str] = []
 
     @classmethod
     async def open(cls, folder: Path, *, retention: Retention | None = None) -> Historian:
@@ -105,13 +105,17 @@ class Historian:
             return
         self._closed = True
         loop = asyncio.get_running_loop()
-        self._interrupt_compactor()
         self._compactor_thread.shutdown(wait=False, cancel_futures=True)
         self._readers.shutdown(wait=False, cancel_futures=True)
         try:
             await loop.run_in_executor(self._writer, self._close)
         finally:
             self._writer.shutdown(wait=False)
+
+    @property
+    def damage(self) -> list[str]:
+        """One sentence for each piece of damage found since ``open``, for people."""
+        return self._damage + (self._compactor.damage if self._compactor else [])
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
@@ -270,10 +274,14 @@ class Historian:
         db.execute("BEGIN")
         try:
             if new:
+                # As columns: one by one, 40,000 series of a city's first minute took 12 s.
                 first = len(self._keys) - len(new)
-                db.executemany(
-                    "INSERT INTO series VALUES (?, ?, ?, ?)", [(first + i, *key) for i, key in enumerate(new)]
-                )
+                names = (np.array(column, dtype=object) for column in zip(*new, strict=True))
+                numbers = np.arange(first, len(self._keys), dtype=np.int32)
+                columns_of_new = ("series", "asset", "point", "device")
+                db.register("unknown", dict(zip(columns_of_new, (numbers, *names), strict=True)))
+                db.execute("INSERT INTO series SELECT series, asset, point, device FROM unknown")
+                db.unregister("unknown")
             if columns is not None:
                 db.register("arriving", columns)
                 text = "text" if "text" in columns else "NULL"
@@ -335,27 +343,26 @@ class Historian:
         db = catalog.connect(self._folder)
         kept = catalog.adopt(db, self._folder)
         reason = str(error).splitlines()[0]
-        self.damage.append(
+        self._damage.append(
             f"{catalog.FILE_NAME} was rebuilt from {kept} files ({reason}); the old one is history.{stamp}"
         )
         return db
 
     def _close(self) -> None:
         if self._db is not None:
-            self._compactor_thread.shutdown(wait=True)
-            self._readers.shutdown(wait=True)
+            while self._busy:  # an interrupt between two statements is lost, so again until it is heard
+                for cursor in tuple(self._busy):
+                    cursor.interrupt()
+                time.sleep(0.01)
             with contextlib.suppress(duckdb.Error):
                 self._db.close()
-
-    def _interrupt_compactor(self) -> None:
-        if self._compactor is not None:
-            self._compactor.interrupt()
 
     # -- in the compactor thread ------------------------------------------------------------------------------------
 
     def _compact(self, now: Micros) -> None:
         compactor = self._compactor
         assert compactor is not None
+        self._busy.add(compactor.db)
         try:
             for number in compactor.sealed():
                 compactor.export(number, now)
@@ -364,10 +371,13 @@ class Historian:
             while compactor.roll_up_one(now):
                 pass
             compactor.sweep(now)
+            compactor.check_one()
         except duckdb.InterruptException:
             pass  # closing: the next start does it
         except duckdb.OutOfMemoryException as error:
             raise Unavailable(f"compaction found no memory: {error}") from error
+        finally:
+            self._busy.discard(compactor.db)
 
     def _retain(self, now: Micros) -> list[str]:
         assert self._compactor is not None
@@ -377,14 +387,26 @@ class Historian:
     # -- in a reader thread -----------------------------------------------------------------------------------------
 
     async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
-        """Answer in a reader thread, on a free cursor; interrupted when it takes too long or nobody waits any more."""
+        """Answer, if need be without the files that turn out to be damaged."""
         if self._closed:
             raise Unavailable("historian is closed")
+        assert self._compactor is not None
+        try:
+            return await self._answer(question, *arguments)
+        except Unavailable as error:
+            named = str(error.__cause__)
+            if not await self._run(self._compactor_thread, self._compactor.set_aside_named, named):
+                raise
+        return await self._answer(question, *arguments)
+
+    async def _answer(self, question: Callable[..., T], *arguments: Any) -> T:
+        """Answer in a reader thread, on a free cursor; interrupted when it takes too long or nobody waits any more."""
         running: list[Any] = []
 
         def answer() -> T:
             cursor = self._cursors.get()
             running.append(cursor)
+            self._busy.add(cursor)
             try:
                 return question(cursor, self._folder, *arguments)
             except duckdb.InterruptException as error:
@@ -395,6 +417,7 @@ class Historian:
                 raise Unavailable(f"historian cannot answer: {str(error).splitlines()[0]}") from error
             finally:
                 running.clear()
+                self._busy.discard(cursor)
                 self._cursors.put(cursor)
 
         loop = asyncio.get_running_loop()
@@ -403,9 +426,8 @@ class Historian:
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            if not work.cancel():
-                for cursor in running:
-                    cursor.interrupt()
+            for cursor in running:
+                cursor.interrupt()
             raise
         finally:
             timer.cancel()

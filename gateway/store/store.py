@@ -10,7 +10,6 @@ Committing the same events again changes nothing: every row has a key that comes
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from gateway import sabotage
 from gateway.core.model import (
     AlarmRecord,
     Asset,
@@ -68,9 +68,6 @@ class Store:
     ) -> None:
         self.receivers: Receivers = receivers or (lambda transition: ())
         self._url = url
-        self._sabotage = os.environ.get(
-            "CITYWATCH_SABOTAGE", ""
-        )  # the fault campaign's controls, see docs/reliability.md
         self._writing = ThreadPoolExecutor(1, "store-writer")
         self._reading = ThreadPoolExecutor(dialect.READERS, "store-reader")
         self._rejected = RejectedRing(rejected_bytes, rejected_bytes_device)
@@ -105,7 +102,7 @@ class Store:
 
     def _open(self) -> None:
         dialect.private(self._url)
-        synchronous = "OFF" if self._sabotage == "synchronous_off" else "FULL"
+        synchronous = "OFF" if sabotage.SYNCHRONOUS_OFF else "FULL"
         self._writer = dialect.writer_engine(self._url, synchronous)
         self._readers = dialect.reader_engine(self._url)
         with self._writer.connect() as connection:
@@ -140,7 +137,7 @@ class Store:
     async def commit(self, position: int, events: Sequence[Event]) -> None:
         """Store ``events``, which follow from the journal up to ``position``, and the position, all or nothing."""
         receivers = self.receivers
-        if self._sabotage == "outbox_after_state":  # on purpose wrong: the campaign must notice
+        if sabotage.OUTBOX_AFTER_STATE:  # on purpose wrong: the campaign must notice
             await self._write(lambda c: self._advance(c, position, events, lambda transition: ()))
         await self._write(lambda c: self._advance(c, position, events, receivers))
         self._position = max(self._position, position)
@@ -335,10 +332,7 @@ def _translated(run: Callable[[], Result]) -> Result:
 
 def _failure(what: str, error: Exception) -> StorageFailed:
     cause = error.__cause__ or error
-    failure = StorageFailed(f"the store failed to {what}: {cause}")
-    if dialect.is_disk_full(error) and hasattr(failure, "disk_full"):
-        failure.disk_full = True
-    return failure
+    return StorageFailed(f"the store failed to {what}: {cause}", disk_full=dialect.is_disk_full(error))
 
 
 def _progress(connection: sa.Connection, name: str) -> int:

@@ -1,0 +1,306 @@
+"""Who may do what: every route of the API by every role, tokens, sessions, and requests from other sites."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.console.gate import MAX_BODY
+from gateway.core.model import SECOND
+from gateway.core.records import Role
+from tests.console.city import Running, record, running, step
+
+PUBLIC = {("GET", "/api/v1/health"), ("POST", "/api/v1/session")}
+NEEDS = {
+    ("GET", "/api/v1/audit"): Role.SUPERVISOR,
+    ("GET", "/api/v1/tokens"): Role.ADMIN,
+    ("POST", "/api/v1/tokens"): Role.ADMIN,
+    ("DELETE", "/api/v1/tokens/{name}"): Role.ADMIN,
+    ("DELETE", "/api/v1/session"): Role.VIEWER,
+} | {
+    ("POST", f"/api/v1/alarms/{{alarm_id}}/{action}"): role
+    for action, role in {
+        "acknowledge": Role.OPERATOR,
+        "unacknowledge": Role.OPERATOR,
+        "shelve": Role.OPERATOR,
+        "unshelve": Role.OPERATOR,
+        "reset": Role.OPERATOR,
+        "comment": Role.OPERATOR,
+        "assign": Role.OPERATOR,
+        "out-of-service": Role.SUPERVISOR,
+        "in-service": Role.SUPERVISOR,
+    }.items()
+}
+FILLED = {"{alarm_id}": "lamp-1%2Flamp-out", "{asset_id}": "lamp-1", "{name}": "nobody"}
+ANY_BODY = {
+    "rev": 999,
+    "comment": "c",
+    "reason": "r",
+    "seconds": 60,
+    "work": "w",
+    "to": "li",
+    "role": "viewer",
+    "name": "x",
+}
+
+
+async def operations(client: httpx.AsyncClient) -> list[tuple[str, str, dict[str, Any]]]:
+    """Every (method, path, operation) of the OpenAPI document."""
+    document = (await client.get("/openapi.json")).json()
+    return [
+        (method.upper(), path, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def body_for(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any] | None:
+    """A body with every member that the operation knows."""
+    if "requestBody" not in operation:
+        return None
+    name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
+    known = document["components"]["schemas"][name]["properties"]
+    return {key: value for key, value in ANY_BODY.items() if key in known}
+
+
+async def ask(client: httpx.AsyncClient, method: str, path: str, body: dict[str, Any] | None) -> int:
+    """The status; of a stream only the head is read."""
+    for placeholder, value in FILLED.items():
+        path = path.replace(placeholder, value)
+    if path == "/api/v1/readings":
+        path += "?asset=lamp-1&point=power"
+    async with client.stream(method, path, json=body) as answer:
+        return answer.status_code
+
+
+async def test_every_route_by_every_role_is_as_the_table_says(tmp_path: Path) -> None:
+    async with running(tmp_path) as console:
+        await console.gateway.commit(step(record()))
+        async with console.client(None) as nobody:
+            document = (await nobody.get("/openapi.json")).json()
+            found = await operations(nobody)
+            assert len(found) >= 28
+            wrong = []
+            for method, path, operation in found:
+                body = body_for(document, operation)
+                public = (method, path) in PUBLIC
+                if not public and await ask(nobody, method, path, body) != 401:
+                    wrong.append((method, path, "nobody"))
+                for role in Role:
+                    if public:
+                        continue
+                    async with console.client(role) as client:
+                        status = await ask(client, method, path, body)
+                    allowed = role >= NEEDS.get((method, path), Role.VIEWER)
+                    if (status == 403) is allowed or status in (401, 422) or status >= 500:
+                        wrong.append((method, path, role.word, status))
+            assert wrong == []
+
+
+async def test_every_route_but_the_public_ones_says_in_openapi_that_it_needs_a_name(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client(None) as client:
+        for method, path, operation in await operations(client):
+            assert bool(operation.get("security")) is ((method, path) not in PUBLIC), (method, path)
+
+
+async def test_a_path_that_is_not_there_is_closed_too(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client(None) as client:
+        for path in ("/nothing", "/api/v1/nothing", "/api/v2/alarms", "//api/v1/alarms", "/static", "/API/V1/ALARMS"):
+            assert (await client.get(path)).status_code == 401, path
+
+
+async def test_files_are_a_table_not_a_folder(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client() as client:
+        for path in ("../../etc/passwd", "%2e%2e/app.py", "..%2fapp.py", "app.js%00", "", "app.js/", "/etc/passwd"):
+            assert (await client.get(f"/static/{path}")).status_code == 404, path
+
+
+async def test_a_wrong_token_is_nobody(tmp_path: Path) -> None:
+    wrong = ["", "Bearer", "Bearer x", "Basic YTpi", "Bearer " + "x" * 5000, "bearer cw_\x7f", "Bearer null", "cw_abc"]
+    async with running(tmp_path) as console, console.client(None) as client:
+        for header in wrong:
+            answer = await client.get("/api/v1/alarms", headers={"Authorization": header})
+            assert answer.status_code == 401, header
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+            assert answer.json()["code"] == "unauthenticated"
+
+
+async def test_a_revoked_token_is_refused_at_once(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client() as admin, console.client(Role.VIEWER) as viewer:
+        assert (await viewer.get("/api/v1/alarms")).status_code == 200
+        assert (await admin.delete("/api/v1/tokens/viewer-1")).status_code == 204
+        assert (await viewer.get("/api/v1/alarms")).status_code == 401
+        assert (await admin.delete("/api/v1/tokens/viewer-1")).status_code == 204
+        assert (await admin.delete("/api/v1/tokens/nobody")).status_code == 404
+        assert (await admin.delete("/api/v1/tokens/admin-1")).status_code == 409
+
+
+async def test_an_admin_makes_tokens_and_nobody_sees_them_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client() as admin:
+        made = await admin.post("/api/v1/tokens", json={"name": "night-shift", "role": "operator"})
+        assert made.status_code == 201
+        secret = made.json()["token"]
+        who = await admin.get("/api/v1/session", headers={"Authorization": f"Bearer {secret}"})
+        assert who.json() == {"name": "night-shift", "role": "operator"}
+        assert secret not in (await admin.get("/api/v1/tokens")).text
+        assert (await admin.post("/api/v1/tokens", json={"name": "night-shift", "role": "admin"})).status_code == 409
+        for wrong in (
+            {"name": "a b", "role": "viewer"},
+            {"name": "x", "role": "root"},
+            {"name": "x", "role": "viewer", "id": 1},
+        ):
+            assert (await admin.post("/api/v1/tokens", json=wrong)).status_code == 422
+        lines = (await admin.get("/api/v1/audit")).json()["items"]
+        assert [(line["action"], line["subject"]) for line in lines] == [("create-token", "night-shift")]
+
+
+# ------------------------------------------------------------------------------------------ sessions
+
+
+async def signed_in(console: Running, client: httpx.AsyncClient, role: Role = Role.OPERATOR) -> httpx.Response:
+    """The page's way in."""
+    headers = {"X-Citywatch": "1", "Origin": console.url}
+    answer = await client.post("/api/v1/session", json={"token": console.tokens[role]}, headers=headers)
+    assert answer.status_code == 200
+    return answer
+
+
+async def test_a_session_cookie_is_closed_to_scripts_and_other_sites(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client(None) as client:
+        cookie = (await signed_in(console, client)).headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        assert console.tokens[Role.OPERATOR] not in cookie
+        assert (await client.get("/api/v1/session")).json() == {"name": "operator-1", "role": "operator"}
+
+
+async def test_a_write_with_a_session_must_come_from_our_own_page(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client(None) as client:
+        await console.gateway.commit(step(record()))
+        await signed_in(console, client)
+        path = "/api/v1/alarms/lamp-1%2Flamp-out/acknowledge"
+        ours, mark = {"Origin": console.url}, {"X-Citywatch": "1"}
+        for headers in (
+            {},
+            ours,
+            mark,
+            mark | {"Origin": "http://evil.example"},
+            mark | {"Origin": "null"},
+            mark | {"Origin": console.url + ".evil.example"},
+        ):
+            answer = await client.post(path, json={"rev": 1}, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (403, "cross_site")
+        assert console.gateway.submitted == []
+        assert (await client.post(path, json={"rev": 1}, headers=ours | mark)).status_code == 200
+        assert console.gateway.submitted[0].channel == "console"
+
+
+async def test_signing_in_from_another_site_is_refused(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client(None) as client:
+        body = {"token": console.tokens[Role.VIEWER]}
+        assert (await client.post("/api/v1/session", json=body)).status_code == 403
+        headers = {"X-Citywatch": "1", "Origin": "http://evil.example"}
+        assert (await client.post("/api/v1/session", json=body, headers=headers)).status_code == 403
+        headers["Origin"] = console.url
+        wrong = await client.post("/api/v1/session", json={"token": "cw_guess"}, headers=headers)
+        assert wrong.status_code == 401
+        assert "set-cookie" not in wrong.headers
+
+
+async def test_after_sign_out_the_cookie_opens_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client(None) as client:
+        await signed_in(console, client)
+        kept = dict(client.cookies)
+        headers = {"X-Citywatch": "1", "Origin": console.url}
+        assert (await client.delete("/api/v1/session", headers=headers)).status_code == 204
+        client.cookies.update(kept)
+        assert (await client.get("/api/v1/alarms")).status_code == 401
+
+
+async def test_a_session_of_a_revoked_token_ends(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client(None) as client, console.client() as admin:
+        await signed_in(console, client)
+        assert (await client.get("/api/v1/alarms")).status_code == 200
+        await admin.delete("/api/v1/tokens/operator-1")
+        assert (await client.get("/api/v1/alarms")).status_code == 401
+
+
+async def test_a_stream_ends_when_its_token_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.console.stream.CHECK_S", 0.05)
+    async with (
+        running(tmp_path) as console,
+        console.client(Role.VIEWER) as client,
+        console.client() as admin,
+        client.stream("GET", "/api/v1/stream") as answer,
+        asyncio.timeout(5),
+    ):
+        chunks = answer.aiter_raw()
+        await anext(chunks)
+        await admin.delete("/api/v1/tokens/viewer-1")
+        async for _ in chunks:
+            pass
+
+
+async def test_the_identity_is_remembered_only_briefly(tmp_path: Path) -> None:
+    """Another process (the command line) may revoke a token: the gate must look again."""
+    async with running(tmp_path) as console, console.client(Role.VIEWER) as viewer:
+        assert (await viewer.get("/api/v1/alarms")).status_code == 200
+        await console.gateway.store.revoke_token("viewer-1", console.gateway.now())
+        moment = console.gateway.now() + 3 * SECOND
+        console.gateway.now = lambda: moment  # type: ignore[method-assign]
+        assert (await viewer.get("/api/v1/alarms")).status_code == 401
+
+
+# ------------------------------------------------------------------------------------------ caps and headers
+
+
+async def test_a_large_body_is_refused_declared_or_not(tmp_path: Path) -> None:
+    async def chunks() -> Any:
+        for _ in range(8):
+            yield b" " * 10_000
+
+    async with running(tmp_path) as console, console.client() as client:
+        await console.gateway.commit(step(record()))
+        path = "/api/v1/alarms/lamp-1%2Flamp-out/comment"
+        assert (await client.post(path, content=b" " * (MAX_BODY + 1))).status_code == 413
+        assert (await client.post(path, content=chunks())).status_code == 413
+        assert (await client.get("/api/v1/health")).status_code == 200
+
+
+async def test_every_answer_carries_the_security_headers(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client(None) as client:
+        for path in ("/", "/static/app.js", "/api/v1/health", "/api/v1/alarms", "/nothing"):
+            answer = await client.get(path)
+            policy = answer.headers["content-security-policy"]
+            assert "default-src 'self'" in policy
+            assert "unsafe" not in policy
+            assert "frame-ancestors 'none'" in policy
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert "server" not in answer.headers
+        assert (await client.get("/api/v1/health")).headers["cache-control"] == "no-store"
+
+
+async def test_the_page_is_made_for_its_own_policy(tmp_path: Path) -> None:
+    """No inline script or style, nothing from elsewhere, no HTML made of text."""
+    async with running(tmp_path) as console, console.client(None) as client:
+        for path in ("/", "/docs"):
+            html = (await client.get(path)).text
+            assert "<style" not in html
+            assert " style=" not in html
+            assert "onclick" not in html
+            assert html.count("<script") == html.count("<script src=")
+            assert "http://" not in html.replace("http://www.w3.org", "")
+            assert "https://" not in html
+        for path in ("/static/app.js", "/static/docs.js"):
+            script = (await client.get(path)).text
+            for sink in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("):
+                assert sink not in script
+        again = await client.get(
+            "/static/app.js", headers={"If-None-Match": (await client.get("/static/app.js")).headers["etag"]}
+        )
+        assert again.status_code == 304

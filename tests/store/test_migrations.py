@@ -1,0 +1,126 @@
+"""The schema: from empty, from every older version, never from a newer one, and never half."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from gateway.errors import ConfigError
+from gateway.store import dialect, migrate
+from gateway.store.schema import metadata
+from gateway.store.store import Store
+from tests.store.forked import forked
+
+
+def engine_at(folder: Path) -> sa.Engine:
+    return dialect.writer_engine(dialect.url_of(folder))
+
+
+async def test_an_empty_folder_gets_the_newest_schema(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "made" / "by" / "us")
+    assert store.schema_before is None
+    await store.close()
+    store = await Store.open(tmp_path / "made" / "by" / "us")
+    assert store.schema_before == migrate.head()
+    await store.close()
+
+
+def test_the_migrations_make_exactly_the_tables_that_the_code_uses(tmp_path: Path) -> None:
+    engine = engine_at(tmp_path)
+    migrate.upgrade(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        indexes = {i["name"] for table in metadata.tables for i in sa.inspect(connection).get_indexes(table)}
+    assert indexes >= {index.name for table in metadata.tables.values() for index in table.indexes}
+    engine.dispose()
+
+
+def test_there_is_one_line_of_migrations() -> None:
+    script = ScriptDirectory.from_config(migrate._config())
+    assert len(script.get_heads()) == 1
+    assert len(script.get_bases()) == 1
+
+
+async def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path)
+    await store.close()
+    engine = engine_at(tmp_path)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(ConfigError, match="newer"):
+        await Store.open(tmp_path)
+
+
+def test_a_failed_migration_leaves_the_old_schema_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite has transactional DDL, and our driver begins before it."""
+    engine = engine_at(tmp_path)
+    made: list[str] = []
+
+    def fail(*arguments: object, **more: object) -> None:
+        made.append("table")
+        if len(made) == 8:
+            raise RuntimeError("killed here")
+
+    sa.event.listen(sa.Table, "after_create", fail)
+    try:
+        with pytest.raises(RuntimeError):
+            migrate.upgrade(engine)
+    finally:
+        sa.event.remove(sa.Table, "after_create", fail)
+    with engine.connect() as connection:
+        assert sa.inspect(connection).get_table_names() == []
+    assert migrate.upgrade(engine) is None
+    with engine.connect() as connection:
+        assert set(sa.inspect(connection).get_table_names()) == {*metadata.tables, "alembic_version"}
+    engine.dispose()
+
+
+def migrate_until_killed(folder: Path, statements: int) -> None:
+    """Upgrade an empty store; the process ends by SIGKILL before the statement of that number."""
+    engine = engine_at(folder)
+    left = [statements]
+
+    def count(*arguments: object) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sa.event.listen(engine, "before_cursor_execute", count)
+    migrate.upgrade(engine)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("statements", range(1, 28, 5))
+def test_kill_9_at_any_statement_of_a_migration_leaves_the_old_schema_whole(tmp_path: Path, statements: int) -> None:
+    with forked(lambda say: migrate_until_killed(tmp_path, statements)) as child:
+        assert child.wait() == -signal.SIGKILL
+    engine = engine_at(tmp_path)
+    with engine.connect() as connection:
+        assert sa.inspect(connection).get_table_names() == []
+    migrate.upgrade(engine)
+    engine.dispose()
+
+
+def test_postgresql_understands_the_same_schema_and_statements() -> None:
+    """No server here: compiled for its dialect, nothing SQLite-only is left."""
+    from sqlalchemy.dialects import postgresql
+    from sqlalchemy.schema import CreateIndex, CreateTable
+
+    target = postgresql.dialect()
+    for table in metadata.sorted_tables:
+        text = str(CreateTable(table).compile(dialect=target))
+        for index in table.indexes:
+            text += str(CreateIndex(index).compile(dialect=target))
+        key = tuple(column.name for column in table.primary_key)
+        text += str(dialect.upsert("postgresql", table, key=key).compile(dialect=target))
+        assert "AUTOINCREMENT" not in text
+        assert "ON CONFLICT" in text
+    assert "BIGSERIAL" in str(CreateTable(metadata.tables["outbox"]).compile(dialect=target))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import zlib
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,7 +46,7 @@ CREATE TABLE IF NOT EXISTS days (day INTEGER PRIMARY KEY, changed BIGINT NOT NUL
 CREATE TABLE IF NOT EXISTS files (
     number BIGINT NOT NULL, kind VARCHAR NOT NULL, day INTEGER NOT NULL, rows BIGINT NOT NULL, bytes BIGINT NOT NULL,
     first_cursor BIGINT NOT NULL, last_cursor BIGINT NOT NULL, first_time BIGINT NOT NULL, last_time BIGINT NOT NULL,
-    made_at BIGINT NOT NULL, obsolete_at BIGINT);
+    made_at BIGINT NOT NULL, crc BIGINT NOT NULL, obsolete_at BIGINT);
 """
 _HOT = """
 CREATE TABLE hot_{number} (
@@ -70,12 +71,51 @@ class PartFile:
     first_time: Micros
     last_time: Micros
     made_at: Micros
+    crc: int
 
     def path(self, folder: Path) -> Path:
-        return folder / day_name(self.day) / f"{self.kind}-{self.number:08d}.parquet"
+        return file_path(folder, self.kind, self.day, self.number)
 
 
-FILE_FIELDS = "number, kind, day, rows, bytes, first_cursor, last_cursor, first_time, last_time, made_at"
+FILE_FIELDS = "number, kind, day, rows, bytes, first_cursor, last_cursor, first_time, last_time, made_at, crc"
+
+
+def file_path(folder: Path, kind: Kind, day: int, number: int) -> Path:
+    return folder / day_name(day) / f"{kind}-{number:08d}.parquet"
+
+
+def describe(db: Any, path: Path, kind: Kind, number: int, made_at: Micros) -> PartFile:
+    """The catalogue's entry for a finished file, read out of it. Raises duckdb.Error when it cannot be read."""
+    span = "min(cursor), max(cursor), min(time), max(time)"
+    if kind != "raw":
+        span = f"0, 0, min(step), max(step) + {STEPS[kind] - 1}"
+    row = db.execute(f"SELECT count(*), {span} FROM {parquet([path])}").fetchone()
+    rows, first_cursor, last_cursor, first_time, last_time = row
+    return PartFile(
+        number,
+        kind,
+        first_time // DAY,
+        rows,
+        path.stat().st_size,
+        first_cursor,
+        last_cursor,
+        first_time,
+        last_time,
+        made_at,
+        checksum(path),
+    )
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file; -1 when it cannot be read."""
+    crc = 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                crc = zlib.crc32(block, crc)
+    except OSError:
+        return -1
+    return crc
 
 
 def day_name(day: int) -> str:
@@ -134,7 +174,7 @@ def files(db: Any, where: str = "", parameters: list[Any] | None = None) -> list
 
 def add_file(db: Any, file: PartFile) -> None:
     db.execute(
-        f"INSERT INTO files ({FILE_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO files ({FILE_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         list(astuple(file)),
     )
 
@@ -191,18 +231,11 @@ def adopt(db: Any, folder: Path) -> int:
         found = _FILE_NAME.fullmatch(path.name)
         if not found:
             continue
-        kind = cast(Kind, found[1])
-        span = "min(cursor), max(cursor), min(time), max(time)" if kind == "raw" else "0, 0, min(step), max(last_time)"
         try:
-            query = f"SELECT count(*), {span} FROM {parquet([path])}"
-            rows, first_cursor, last_cursor, first_time, last_time = db.execute(query).fetchone()
-        except duckdb.Error:
+            add_file(db, describe(db, path, cast(Kind, found[1]), int(found[2]), 0))
+        except (duckdb.Error, TypeError):  # TypeError: it is a Parquet file without rows, so not one of ours
             path.rename(path.with_suffix(".damaged"))
             continue
-        number, size, day = int(found[2]), path.stat().st_size, first_time // DAY
-        add_file(
-            db, PartFile(number, kind, day, rows, size, first_cursor, last_cursor, first_time, last_time, made_at=0)
-        )
         kept += 1
     db.execute("INSERT INTO days SELECT day, max(number), 0 FROM files WHERE kind = 'raw' GROUP BY day")
     db.execute(f"UPDATE progress SET position = (SELECT coalesce(max(last_cursor), 0) >> {POSITION_SHIFT} FROM files)")

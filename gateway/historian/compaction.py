@@ -32,6 +32,7 @@ LATE_FILES_WAIT: Micros = HOUR  # a new file of a closed day waits this long for
 GRACE: Micros = 60 * SECOND  # six times the longest query
 CONFLICTS = 5  # the writer's small transactions and ours rarely meet twice
 
+_ROWS: dict[Kind, str] = {"raw": "readings", "1m": "minute values", "1h": "hour values"}
 _PARQUET = "FORMAT parquet, CODEC zstd, PARQUET_VERSION v2, ROW_GROUP_SIZE {group}"
 # A query for one series decodes one row group a file; half as large costs 0.3 bytes a reading more.
 ROW_GROUP = 32_768
@@ -48,7 +49,9 @@ COUNTED = f"(flags & {QUALITY_MASK}) != {BAD_BITS} AND (value IS NOT NULL OR tex
 AGGREGATES = """
     count(*) AS count, count(value) AS numbers, min(value) AS min, max(value) AS max, sum(value) AS sum,
     last(value ORDER BY time, cursor) FILTER (value IS NOT NULL) AS last,
-    last(text ORDER BY time, cursor) FILTER (text IS NOT NULL) AS last_text, max(time) AS last_time
+    max(time) FILTER (value IS NOT NULL) AS last_time,
+    last(text ORDER BY time, cursor) FILTER (text IS NOT NULL) AS last_text,
+    max(time) FILTER (text IS NOT NULL) AS last_text_time
 """
 
 
@@ -77,22 +80,21 @@ class Compactor:
     """Works on its own cursor of the database, in one thread."""
 
     def __init__(self, db: Any, folder: Path) -> None:
-        self._db = db
+        self.db = db
         self._folder = folder
+        self._checked = 0
+        self.damage: list[str] = []
+        """One sentence for each file found damaged, for people."""
 
     def sealed(self) -> list[int]:
         """Hot tables that are written no more."""
-        return catalog.hot_numbers(self._db)[:-1]
-
-    def interrupt(self) -> None:
-        """Stop the statement that runs now; from any thread."""
-        self._db.interrupt()
+        return catalog.hot_numbers(self.db)[:-1]
 
     def export(self, number: int, now: Micros) -> None:
         """Write the sealed table ``hot_<number>`` to files, a day each, and drop it."""
         table = f"hot_{number}"
         day = f"{floor_to(DAY)} // {DAY}"
-        days = self._db.execute(f"SELECT {day}, count(*) FROM {table} GROUP BY 1 ORDER BY 1").fetchall()
+        days = self.db.execute(f"SELECT {day}, count(*) FROM {table} GROUP BY 1 ORDER BY 1").fetchall()
         made: list[PartFile] = []
         for day_number, _ in days:
             start = day_number * DAY
@@ -103,22 +105,24 @@ class Compactor:
         def commit() -> None:
             self._register(made)
             for file in made:
-                self._db.execute(
+                self.db.execute(
                     "INSERT INTO days VALUES (?, ?, 0) ON CONFLICT DO UPDATE SET changed = excluded.changed",
                     [file.day, file.number],
                 )
-            self._db.execute(f"DROP TABLE {table}")
-            self._db.execute("DELETE FROM hot_tables WHERE number = ?", [number])
+            self.db.execute(f"DROP TABLE {table}")
+            self.db.execute("DELETE FROM hot_tables WHERE number = ?", [number])
 
         self._transaction(commit)
 
     def merge_one(self, now: Micros) -> bool:
         """Merge one run of files of one day; False when there is none worth it."""
         by_day: dict[int, list[PartFile]] = {}
-        for file in catalog.files(self._db, "kind = 'raw'"):
+        for file in catalog.files(self.db, "kind = 'raw'"):
             by_day.setdefault(file.day, []).append(file)
         for day, files in sorted(by_day.items()):
             run = _run_to_merge(files, closed=_closed(day, now), now=now)
+            if run and not self._whole(run):
+                return True
             if run:
                 source = parquet([file.path(self._folder) for file in run])
                 query = f"SELECT {FILE_COLUMNS} FROM (SELECT {READ_COLUMNS} FROM {source}) {DISTINCT}"
@@ -130,11 +134,13 @@ class Compactor:
     def roll_up_one(self, now: Micros) -> bool:
         """Make the rollups of one closed day that has none, or has changed since; False when there is no such day."""
         query = "SELECT day, changed FROM days WHERE changed != rolled_up ORDER BY day"
-        for day, changed in self._db.execute(query).fetchall():
-            raw = catalog.files(self._db, "kind = 'raw' AND day = ?", [day])
+        for day, changed in self.db.execute(query).fetchall():
+            raw = catalog.files(self.db, "kind = 'raw' AND day = ?", [day])
             if not _closed(day, now) or not raw:
                 continue
-            old = catalog.files(self._db, "kind != 'raw' AND day = ?", [day])
+            if not self._whole(raw):
+                return True
+            old = catalog.files(self.db, "kind != 'raw' AND day = ?", [day])
             made: list[PartFile] = []
             for kind in STEPS:
                 for source in self._rollup_sources(raw):
@@ -146,7 +152,7 @@ class Compactor:
 
             def commit(day: int = day, changed: int = changed, old: Any = old, made: Any = made) -> None:
                 self._replace(old, made, now)
-                self._db.execute("UPDATE days SET rolled_up = ? WHERE day = ?", [changed, day])
+                self.db.execute("UPDATE days SET rolled_up = ? WHERE day = ?", [changed, day])
 
             self._transaction(commit)
             return True
@@ -154,7 +160,7 @@ class Compactor:
 
     def retain(self, retention: Retention, now: Micros) -> list[PartFile]:
         """Give up the files ``retention`` does not keep; gives them."""
-        files = catalog.files(self._db)
+        files = catalog.files(self.db)
         gone = [file for file in files if (file.day + 1) * DAY <= now - retention.of(file.kind)]
         if retention.max_bytes is not None:
             order: list[Kind] = ["raw", "1m", "1h"]
@@ -172,10 +178,37 @@ class Compactor:
             self._transaction(lambda: self._replace(gone, [], now))
         return gone
 
+    def check_one(self) -> None:
+        """Read the next file in turn back against its checksum: the disk is asked before a person is."""
+        files = sorted(catalog.files(self.db), key=lambda file: file.number)
+        for file in [file for file in files if file.number > self._checked] or files:
+            self._checked = file.number
+            self._whole([file])
+            return
+
+    def set_aside_named(self, text: str) -> bool:
+        """Set aside the files named in an error's ``text`` that are damaged; True when there was one."""
+        named = [file for file in catalog.files(self.db) if str(file.path(self._folder).resolve()) in text]
+        return not self._whole(named)
+
+    def _whole(self, files: list[PartFile]) -> bool:
+        """Whether all are as they were written. Others are renamed to ``….damaged``, told, and asked no more."""
+        broken = [file for file in files if catalog.checksum(file.path(self._folder)) != file.crc]
+        for file in broken:
+            path = file.path(self._folder)
+            self._transaction(
+                lambda number=file.number: self.db.execute("DELETE FROM files WHERE number = ?", [number])
+            )
+            with contextlib.suppress(FileNotFoundError):
+                path.rename(path.with_suffix(".damaged"))
+            name = path.relative_to(self._folder)
+            self.damage.append(f"historian file {name} is damaged: {file.rows} {_ROWS[file.kind]} set aside")
+        return not broken
+
     def sweep(self, now: Micros) -> None:
         """Delete files that were replaced or given up more than ``GRACE`` ago."""
         query = f"SELECT {catalog.FILE_FIELDS} FROM files WHERE obsolete_at <= ?"
-        old = [PartFile(*row) for row in self._db.execute(query, [now - GRACE]).fetchall()]
+        old = [PartFile(*row) for row in self.db.execute(query, [now - GRACE]).fetchall()]
         for file in old:
             path = file.path(self._folder)
             path.unlink(missing_ok=True)
@@ -183,7 +216,7 @@ class Compactor:
                 path.parent.rmdir()
         if old:
             numbers = ", ".join(str(file.number) for file in old)
-            self._transaction(lambda: self._db.execute(f"DELETE FROM files WHERE number IN ({numbers})"))
+            self._transaction(lambda: self.db.execute(f"DELETE FROM files WHERE number IN ({numbers})"))
 
     def _rollup_sources(self, raw: list[PartFile]) -> Iterator[str]:
         """Selects of the day's readings, each of a range of series and of about ``ROLLUP_ROWS`` rows."""
@@ -193,7 +226,7 @@ class Compactor:
             return
         first, rows = 0, 0
         counts = f"SELECT series, count(*) FROM {source} GROUP BY 1 ORDER BY 1"
-        for series, count in self._db.execute(counts).fetchall():
+        for series, count in self.db.execute(counts).fetchall():
             if rows and rows + count > ROLLUP_ROWS:
                 yield f"SELECT {READ_COLUMNS} FROM {source} WHERE series >= {first} AND series < {series}"
                 first, rows = series, 0
@@ -202,56 +235,52 @@ class Compactor:
 
     def _write(self, kind: Kind, day: int, query: str, now: Micros, offset: int = 0) -> list[PartFile]:
         """Write the rows of ``query`` to a new file of ``kind``; none when there are no rows."""
-        number = catalog.next_number(self._db) + offset
-        path = PartFile(number, kind, day, 0, 0, 0, 0, 0, 0, now).path(self._folder)
+        number = catalog.next_number(self.db) + offset
+        path = catalog.file_path(self._folder, kind, day, number)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         target = str(part.resolve()).replace("'", "''")
-        rows = self._db.execute(f"COPY ({query}) TO '{target}' ({_PARQUET.format(group=ROW_GROUP)})").fetchone()[0]
+        rows = self.db.execute(f"COPY ({query}) TO '{target}' ({_PARQUET.format(group=ROW_GROUP)})").fetchone()[0]
         if not rows:
             part.unlink()
             return []
-        span = "min(cursor), max(cursor), min(time), max(time)" if kind == "raw" else "0, 0, min(step), max(last_time)"
-        ends = self._db.execute(f"SELECT {span} FROM read_parquet('{target}')").fetchone()
         part.rename(path)
         catalog.sync(path)
-        first_cursor, last_cursor, first_time, last_time = ends
-        size = path.stat().st_size
-        return [PartFile(number, kind, day, rows, size, first_cursor, last_cursor, first_time, last_time, now)]
+        return [catalog.describe(self.db, path, kind, number, now)]
 
     def _write_series(self) -> None:
         """Keep the meaning of series numbers beside the files: they outlive the database."""
         path = self._folder / "series.parquet"
         part = path.with_suffix(".part")
         target = str(part.resolve()).replace("'", "''")
-        self._db.execute(f"COPY (FROM series ORDER BY series) TO '{target}' (FORMAT parquet, CODEC zstd)")
+        self.db.execute(f"COPY (FROM series ORDER BY series) TO '{target}' (FORMAT parquet, CODEC zstd)")
         part.rename(path)
         catalog.sync(path)
 
     def _register(self, made: list[PartFile]) -> None:
         for file in made:
-            catalog.add_file(self._db, file)
+            catalog.add_file(self.db, file)
 
     def _replace(self, old: list[PartFile], made: list[PartFile], now: Micros) -> None:
         self._register(made)
         if old:
             numbers = ", ".join(str(file.number) for file in old)
-            self._db.execute(f"UPDATE files SET obsolete_at = ? WHERE number IN ({numbers})", [now])
+            self.db.execute(f"UPDATE files SET obsolete_at = ? WHERE number IN ({numbers})", [now])
 
     def _transaction(self, work: Any) -> None:
         """Run ``work`` in one transaction, again when it met one of the writer's."""
         for attempt in range(CONFLICTS):
-            self._db.execute("BEGIN")
+            self.db.execute("BEGIN")
             try:
                 work()
-                self._db.execute("COMMIT")
+                self.db.execute("COMMIT")
                 return
             except duckdb.TransactionException:
-                _roll_back(self._db)
+                _roll_back(self.db)
                 if attempt == CONFLICTS - 1:
                     raise
             except BaseException:
-                _roll_back(self._db)
+                _roll_back(self.db)
                 raise
 
 

@@ -79,19 +79,21 @@ def steps(
             condition += f" AND NOT (time >= {first * DAY} AND time < {(last + 1) * DAY})"
         readings = _readings(db, folder, condition, start, end, but=days)
         parts = [
-            f"SELECT {floor_to(step)} AS step, {AGGREGATES} FROM ({readings} {DISTINCT}) WHERE {COUNTED} GROUP BY 1"
+            f"SELECT series, {floor_to(step)} AS step, {AGGREGATES} FROM ({readings} {DISTINCT}) "
+            f"WHERE {COUNTED} GROUP BY 1, 2"
         ]
         if days:
             rollups = catalog.files(db, f"kind = ? AND day IN ({_list(days)})", [kind])
             in_step = floor_to(step).replace("time", "step")
             parts.append(f"""
-                SELECT {in_step} AS step, count, numbers, min, max, sum, last, last_text, last_time
+                SELECT * REPLACE ({in_step} AS step)
                 FROM {parquet([file.path(folder) for file in rollups])}
                 WHERE {chosen} AND step >= {start} AND step < {end}
             """)
         query = f"""
             SELECT step, sum(count)::BIGINT, min(min), sum(sum) / sum(numbers), max(max),
-                   arg_max(last, last_time), arg_max(last_text, last_time)
+                   last(last ORDER BY last_time, series) FILTER (last IS NOT NULL),
+                   last(last_text ORDER BY last_text_time, series) FILTER (last_text IS NOT NULL)
             FROM ({" UNION ALL BY NAME ".join(parts)}) GROUP BY 1 ORDER BY 1 LIMIT {limit}
         """
         rows = db.execute(query).fetchall()

@@ -7,7 +7,7 @@ here: units become two numbers, formulas functions, names in formulas are known 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -48,7 +48,27 @@ _SPACE_TYPES = {
 _REGISTER_TYPES = [name for name, (_, size) in _SPACE_TYPES.items() if size % 2 == 0] + ["text"]
 _FIELD_TYPES = [*_SPACE_TYPES, "text"]
 
+
+def _listed(given: Any) -> Any:
+    """One thing or a list of things → a list."""
+    return given if isinstance(given, list) else [given]
+
+
+def _in(key: str) -> Callable[[Any], Any]:
+    """A bare scalar is the ``key`` of a mapping with nothing else in it."""
+    return lambda given: {key: given} if isinstance(given, (str, int, float, bool)) else given
+
+
+def _text(given: Any) -> Any:
+    """A formula may be a bare number."""
+    return str(given) if type(given) in (int, float) else given
+
+
 Duration = Annotated[Micros, BeforeValidator(duration)]
+Names = Annotated[list[str], BeforeValidator(_listed)]
+Ports = Annotated[list[Annotated[int, Field(ge=0, le=255)]], BeforeValidator(_listed)]
+FormulaText = Annotated[str, BeforeValidator(_text)]
+FormulaTexts = Annotated[list[FormulaText], BeforeValidator(_listed)]
 Code = bool | int | float | str
 Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 
@@ -113,7 +133,7 @@ class StateModel(_Model):
 class CheckModel(_Model):
     """``when`` holds → not better than ``quality``, because of ``reason``."""
 
-    when: str
+    when: FormulaText
     quality: Literal[Quality.UNCERTAIN, Quality.BAD] = Quality.BAD
     reason: str
     points: list[str] | None = None
@@ -158,7 +178,7 @@ class FrameModel(_Model):
     prefix: str = ""
     size: Annotated[int, Field(ge=1, le=255)] | None = None
     min_size: Annotated[int, Field(ge=1, le=255)] | None = None
-    fport: int | list[int] | None = None
+    fport: Ports | None = None
     fields: dict[str, FieldModel]
 
 
@@ -194,8 +214,8 @@ class PointModel(_Model):
     range: tuple[float | str, float | str] | None = None
     smallest: float | str = 0.0
     sentinels: dict[Code, str] = {}
-    states: dict[Code, Code | StateModel] | None = None
-    formula: str | list[str] = []
+    states: dict[Code, Annotated[StateModel, BeforeValidator(_in("value"))]] | None = None
+    formula: FormulaTexts = []
     optional: bool = False
     checks: list[CheckModel] = []
     address: Annotated[int, Field(ge=0, le=65536)] | None = None
@@ -209,16 +229,16 @@ class PointModel(_Model):
 
 class ProfileModel(_Model):
     title: TitleModel
-    kind: str | list[str]
+    kind: Names
     transport: Transport
     expected_interval: Duration
     allowed_lateness: Duration = 10 * MINUTE
     source: str = ""
-    fport: int | list[int] | None = None
+    fport: Ports | None = None
     payload: PayloadModel | None = None
     modbus: ModbusModel = ModbusModel()
     raw: dict[str, RegisterModel] = {}
-    attributes: dict[str, str | AttributeModel] = {}
+    attributes: dict[str, Annotated[AttributeModel, BeforeValidator(_in("unit"))]] = {}
     checks: list[CheckModel] = []
     points: Annotated[dict[str, PointModel | None], Field(min_length=1)]
 
@@ -233,7 +253,7 @@ class _Compiler:
         self.source = source
         self.model = model
         self.mistakes: list[Mistake] = []
-        self.kinds = tuple([model.kind] if isinstance(model.kind, str) else model.kind)
+        self.kinds = tuple(model.kind)
         self.registers: list[compiled.Register] = []
         self.fields: dict[str, compiled.Field] = {}
 
@@ -244,7 +264,7 @@ class _Compiler:
         model = self.model
         for index, kind in enumerate(self.kinds):
             if kind not in KINDS:
-                path: Path = ("kind",) if isinstance(model.kind, str) else ("kind", index)
+                path: Path = ("kind", index) if ("kind", index) in self.source.lines else ("kind",)
                 self.wrong(path, f"there is no kind `{kind}`" + did_you_mean(kind, KINDS))
         if not self.kinds:
             self.wrong(("kind",), "name at least one kind")
@@ -291,8 +311,6 @@ class _Compiler:
     def attributes(self) -> dict[str, compiled.Attribute]:
         found = {}
         for name, given in self.model.attributes.items():
-            if isinstance(given, str):
-                given = AttributeModel(unit=given)
             found[name] = compiled.Attribute(name, given.unit, given.default)
         return found
 
@@ -406,7 +424,8 @@ class _Compiler:
             form = self.form(given, given.type, length, _REGISTER_TYPES, "uint16", path)
         if form is None:
             return None
-        order = given.order or modbus.order
+        # A device of swapped words still writes its texts from left to right.
+        order = given.order or ("ABCD" if form.kind == "text" else modbus.order)
         count = max(1, form.size // 2) if function in (3, 4) else 1
         if form.kind == "text" and order in ("CDAB", "DCBA"):
             self.wrong((*path, "order"), "a text is in the order ABCD, or BADC where the bytes are swapped")
@@ -540,9 +559,9 @@ class _Compiler:
             )
         return False
 
-    def formulas(self, given: str | list[str], path: Path) -> tuple[Formula, ...]:
+    def formulas(self, given: Sequence[str], path: Path) -> tuple[Formula, ...]:
         found = []
-        for text in [given] if isinstance(given, str) else given:
+        for text in given:
             try:
                 found.append(parse_formula(text))
             except FormulaError as error:
@@ -597,12 +616,9 @@ class _Compiler:
             return None
         found: dict[Value, State] = {}
         for code, meaning in given.states.items():
-            if isinstance(meaning, StateModel):
-                if meaning.quality is not Quality.GOOD and not meaning.reason:
-                    self.wrong((*path, "states", str(code)), "a state that is not good needs its `reason`")
-                found[code] = State(meaning.value, meaning.quality, meaning.reason)
-            else:
-                found[code] = State(meaning)
+            if meaning.quality is not Quality.GOOD and not meaning.reason:
+                self.wrong((*path, "states", str(code)), "a state that is not good needs its `reason`")
+            found[code] = State(meaning.value, meaning.quality, meaning.reason)
         if len({type(code) is bool for code in found}) > 1:
             self.wrong((*path, "states"), "codes are all true/false, or none is")
         return found
@@ -664,5 +680,5 @@ def _numbers(sentinels: Mapping[Any, str]) -> dict[float, str]:
     return {code: meaning for code, meaning in sentinels.items() if type(code) in (int, float)}
 
 
-def _ports(given: int | list[int] | None) -> frozenset[int] | None:
-    return None if given is None else frozenset([given] if isinstance(given, int) else given)
+def _ports(given: list[int] | None) -> frozenset[int] | None:
+    return None if given is None else frozenset(given)

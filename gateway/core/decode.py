@@ -365,17 +365,19 @@ def _derive(plan: _ProfilePlan, readings: list[Reading], attributes: Mapping[str
     scope: dict[str, Any] = dict(attributes)
     for reading in readings:
         scope[reading.point] = reading.value
+    faults: dict[str, str] = {}
     first = readings[0]
     for point in plan.derived:
         if point.name in scope:
             continue
-        outcome = _by_formula(plan.profile, point, scope, {}, {})
+        outcome = _by_formula(plan.profile, point, scope, faults, {})
         if outcome is None:
             continue
-        value, quality, reason = outcome
-        value, quality, reason = _in_range(point, value, quality, reason)
+        value, quality, reason = _in_range(point, *outcome)
         if quality is GOOD:
             scope[point.name] = value
+        else:
+            faults[point.name] = reason or "bad"
         readings.append(
             Reading(
                 first.asset, point.name, value, quality, first.source_time, first.received_at, first.device, reason,
@@ -488,9 +490,10 @@ def _evaluate(
         if result is None:
             continue
         value, quality, reason = _in_range(point, *result)
+        _note(point.name, (value, quality, reason), scope, faults, doubts)
         for check in point.checks:
             value, quality, reason = _checked(check, _verdict(check.when, scope, faults), value, quality, reason)
-        _note(point.name, (value, quality, reason), scope, faults, doubts)
+            _note(point.name, (value, quality, reason), scope, faults, doubts)
         outcomes.append((point, _kept(value), quality, reason))
     for check in profile.checks:
         verdict = _verdict(check.when, scope, faults)

@@ -60,9 +60,7 @@ class Formula:
         except (ArithmeticError, ValueError, TypeError):
             raise Uncomputable(f"`{self.text}` has no value here") from None
         kind = type(result)
-        if (kind is float and not math.isfinite(result)) or (
-            kind is int and not INT64_LOW <= result <= UINT64_HIGH
-        ):
+        if (kind is float and not math.isfinite(result)) or (kind is int and not INT64_LOW <= result <= UINT64_HIGH):
             raise Uncomputable("the result is not a number we can keep")
         if kind is not float and kind is not int and kind is not bool and kind is not str:
             raise Uncomputable("the result is not a value")
@@ -319,9 +317,7 @@ class _Compiler:
             return lambda s: bool(left(s) and right(s))
         return lambda s: bool(left(s) or right(s))
 
-    def _if(
-        self, arguments: Sequence[tuple[Any, ...]], branch: Callable[[tuple[Any, ...]], Evaluate]
-    ) -> Evaluate:
+    def _if(self, arguments: Sequence[tuple[Any, ...]], branch: Callable[[tuple[Any, ...]], Evaluate]) -> Evaluate:
         if len(arguments) != 3:
             raise FormulaError("`if` takes three arguments: if(test, then, else)")
         test, then, otherwise = self.number(arguments[0]), branch(arguments[1]), branch(arguments[2])

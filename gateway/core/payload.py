@@ -325,9 +325,7 @@ def _tlv(data: bytes, payload: TlvPayload) -> list[Sample]:
             break
         at += head_size
         if at + channel.size > end:
-            raise Refused(
-                "bad_payload", f"truncated: channel {_spaced(head)} has {end - at} of {channel.size} bytes"
-            )
+            raise Refused("bad_payload", f"truncated: channel {_spaced(head)} has {end - at} of {channel.size} bytes")
         values = fields_of(data, at, channel.fields)
         at += channel.size
         if channel.time is not None:

@@ -222,6 +222,7 @@ class _ShareBody(_Strict):
     of: str
     link: str
     where: Any
+    least: int = Field(default=1, ge=1)
     above: Any = None
     below: Any = None
     deadband: Any = None
@@ -252,8 +253,9 @@ class _FactorBody(_Strict):
     absent: Any = None
 
 
-def load_rules(files: Mapping[str, str]) -> RuleSet:
-    """All rules of ``files`` (name → text), in order. Raises ConfigError with all mistakes of all files."""
+def load_rules(files: Mapping[str, str], *, complete: bool = True) -> RuleSet:
+    """All rules of ``files`` (name → text), in order. Not ``complete``: these are some of the rules, causes may stand
+    in other files. Raises ConfigError with all mistakes of all files."""
     mistakes: list[Mistake] = []
     rules: dict[str, Rule] = {}
     sources: dict[str, tuple[YamlSource, Path]] = {}
@@ -281,17 +283,19 @@ def load_rules(files: Mapping[str, str]) -> RuleSet:
                 continue
             rules[rule.id] = rule
             sources[rule.id] = (source, (index,))
-    mistakes += _wrong_causes(rules, sources)
+    mistakes += _wrong_causes(rules, sources, complete)
     if mistakes:
         raise ConfigError(mistakes)
     return RuleSet(rules)
 
 
-def _wrong_causes(rules: Mapping[str, Rule], sources: Mapping[str, tuple[YamlSource, Path]]) -> Iterable[Mistake]:
+def _wrong_causes(
+    rules: Mapping[str, Rule], sources: Mapping[str, tuple[YamlSource, Path]], complete: bool
+) -> Iterable[Mistake]:
     for rule in rules.values():
         source, path = sources[rule.id]
         for number, cause in enumerate(rule.suppress_when):
-            if cause.rule not in rules:
+            if complete and cause.rule not in rules:
                 message = f"there is no rule {cause.rule}{did_you_mean(cause.rule, rules)}"
                 yield source.mistake((*path, "suppress_when", number, "cause"), message)
     found = circle((rule.id, cause.rule) for rule in rules.values() for cause in rule.suppress_when)
@@ -594,7 +598,7 @@ class _Reader:
             return None
         deadband = self._deadband(body.deadband, here, "%", found, None)
         inclusive = side is Side.ABOVE if body.inclusive is None else body.inclusive
-        return Share(body.of, body.link, where, side, found, deadband, inclusive)
+        return Share(body.of, body.link, where, side, found, deadband, inclusive, body.least)
 
     # -- numbers ------------------------------------------------------------------------------------------------------
 

@@ -58,6 +58,7 @@ class Evidence:
     value: Callable[[AssetState], Value]
     limit: Reader
     unit: str
+    numeric: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +185,7 @@ class Compiler:
                 present = [test for test in tests if test is not None]
                 return _all(present) if len(present) == len(tests) else None
             case Any(of):
-                tests = [self.test(part, level, hold, pump) for part in of]
-                present = [test for test in tests if test is not None and test is not _NEVER]
-                if not present:
-                    return _NEVER if any(test is not None for test in tests) else None
-                return _any(present)
+                return self._any_of(of, level, hold, pump)
             case Not(part):
                 inner = self.test(part, level, False, pump)
                 return None if inner is None else _not(inner)
@@ -205,6 +202,27 @@ class Compiler:
                     return None
             case _:
                 assert_never(condition)
+
+    def _any_of(self, of: tuple[Condition, ...], level: Level | None, hold: bool, pump: int) -> Test | None:
+        """Any of the branches the asset can have; a branch of which nothing was ever reported does not count."""
+        present: list[tuple[Test, tuple[str, ...]]] = []
+        never = False
+        for part in of:
+            test, own = self._with_points(part, level, hold, pump)
+            if test is _NEVER:
+                never = True
+            elif test is not None:
+                present.append((test, tuple(sorted(own))))
+        if not present:
+            return _NEVER if never else None
+        return present[0][0] if len(present) == 1 else _any(present)
+
+    def _with_points(self, part: Condition, level: Level | None, hold: bool, pump: int) -> tuple[Test | None, set[str]]:
+        """The test of ``part`` and the points it looks at."""
+        before, self.points = self.points, set()
+        test = self.test(part, level, hold, pump)
+        own, self.points = self.points, before | self.points
+        return test, own
 
     def _leaf(self, leaf: Limit | Outside | Is | Silent | Share, step: Step, hold: bool, pump: int) -> Test:
         match leaf:
@@ -376,7 +394,7 @@ class Compiler:
                 return (type(value) is bool, value) in values
 
             test = coded
-        self.evidence.append(Evidence(test, _value_of(point), lambda _: None, ""))
+        self.evidence.append(Evidence(test, _value_of(point), lambda _: None, "", False))
         return test
 
     def _share(self, leaf: Share, step: Step, hold: bool) -> Test:
@@ -387,9 +405,11 @@ class Compiler:
             raise Missing("a constant share")
         bound = rounded(fixed + margin)
 
+        least = leaf.least
+
         def percent(asset: AssetState) -> float | None:
             members = asset.groups.get(group)
-            return members.percent if members is not None else None
+            return 100.0 * len(members.true) / members.size if members is not None and members.size >= least else None
 
         def test(asset: AssetState) -> Truth:
             found = percent(asset)
@@ -403,11 +423,8 @@ class Compiler:
         count = int(wanted) if isinstance(wanted, (int, float)) and 1 <= wanted <= MAX_PUMPS else MAX_PUMPS
         tests: list[tuple[Test, tuple[str, ...]]] = []
         for number in range(1, count + 1):
-            before = set(self.points)
-            self.points.clear()
-            test = self.test(part, level, hold, number)
-            own = tuple(sorted(name for name in self.points if name.startswith(f"p{number}_")))
-            self.points |= before
+            test, looks_at = self._with_points(part, level, hold, number)
+            own = tuple(sorted(name for name in looks_at if name.startswith(f"p{number}_")))
             if test is None:
                 return None
             if test is _NEVER:
@@ -522,20 +539,21 @@ def _all(tests: list[Test]) -> Test:
     return test
 
 
-def _any(tests: list[Test]) -> Test:
-    if len(tests) == 1:
-        return tests[0]
+def _any(tests: list[tuple[Test, tuple[str, ...]]]) -> Test:
     each = tuple(tests)
 
     def test(asset: AssetState) -> Truth:
-        result: Truth = False
-        for part in each:
+        unknown = False
+        known = False
+        for part, own in each:
             found = part(asset)
             if found is True:
                 return True
-            if found is None:
-                result = None
-        return result
+            if found is False:
+                known = True
+            elif not unknown:
+                unknown = any(name in asset.points for name in own)
+        return False if known and not unknown else None
 
     return test
 
@@ -566,7 +584,7 @@ def compile_check(rule: Rule, index: int, asset: Asset) -> Check:
         raises = compiler.test(rule.when, level, False)
         if raises is None:
             raise Missing(compiler.missing)
-        found = tuple(compiler.evidence)
+        found = tuple(sorted(compiler.evidence, key=lambda item: not item.numeric))  # a number says more than a state
         holds: Test | None = compiler.test(rule.when, level, True)
         if rule.clear_when is not None:
             clears = compiler.test(rule.clear_when, None, False)

@@ -426,12 +426,8 @@ class Engine:
         counted: bool,
         late: bool = False,
     ) -> None:
-        """Evaluate the checks and memberships whose bits are set, in the order of the rules."""
-        all_checks = asset.plan.checks
-        while checks:
-            lowest = checks & -checks
-            checks ^= lowest
-            self._judge(asset, all_checks[lowest.bit_length() - 1], now, out, counted, late)
+        """Evaluate the memberships and the checks whose bits are set, in the order of the rules. Memberships first: a
+        cause that begins with this asset explains its alarm already."""
         while memberships:
             lowest = memberships & -memberships
             memberships ^= lowest
@@ -446,6 +442,11 @@ class Engine:
                 (group.true.discard if was else group.true.add)(asset.id)
                 check = parent.plan.checks[parent.plan.groups[membership.group]]
                 self._judge(parent, check, now, out, counted, late)
+        all_checks = asset.plan.checks
+        while checks:
+            lowest = checks & -checks
+            checks ^= lowest
+            self._judge(asset, all_checks[lowest.bit_length() - 1], now, out, counted, late)
 
     def _judge(self, asset: AssetState, check: Check, now: Micros, out: list[Event], counted: bool, late: bool) -> None:
         """Ask one rule about one asset, and let its alarm take the consequences."""

@@ -78,10 +78,6 @@ class Group:
         self.size = 0
         self.true: set[str] = set()
 
-    @property
-    def percent(self) -> float | None:
-        return 100.0 * len(self.true) / self.size if self.size else None
-
 
 class DeviceState:
     """When a device was last heard (on the listening clock), and what it sent last."""

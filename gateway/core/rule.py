@@ -118,7 +118,10 @@ class Silent:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many % of the assets of kind ``of`` whose ``link`` names this asset fulfil ``where``, beyond a limit."""
+    """How many % of the assets of kind ``of`` whose ``link`` names this asset fulfil ``where``, beyond a limit.
+
+    Unknown while there are fewer than ``least`` of them: one dark lamp of one is no lost circuit.
+    """
 
     of: str
     link: str
@@ -127,6 +130,7 @@ class Share:
     steps: tuple[Step, ...]
     deadband: Number = ZERO
     inclusive: bool = True
+    least: int = 1
     unit: str = "%"
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+REVISION = "0001"  # the newest migration
+
 metadata = sa.MetaData()
 
 # SQLite gives a rowid only to INTEGER PRIMARY KEY; PostgreSQL wants 64 bits.

@@ -8,12 +8,11 @@ from typing import Any, assert_never
 import msgspec
 import sqlalchemy as sa
 
+from gateway.core.assets_json import parse_assets
 from gateway.core.model import (
     AlarmRecord,
-    Asset,
     AssetsChanged,
     CommandDone,
-    Device,
     Event,
     FrameRejected,
     IsaState,
@@ -27,14 +26,6 @@ from gateway.store.text import clean
 NORMAL_RANK = 9  # behind every standing alarm
 
 
-class _Everything(msgspec.Struct):
-    """The payload of an ASSETS frame."""
-
-    assets: list[Asset] = []
-    devices: list[Device] = []
-
-
-_ASSETS = msgspec.json.Decoder(_Everything)
 _JSON = msgspec.json.Encoder()
 
 
@@ -119,9 +110,9 @@ class EventWriter:
         )
 
     def _assets_changed(self, connection: sa.Connection, event: AssetsChanged) -> None:
-        everything = _ASSETS.decode(event.payload)
-        assets = {asset.asset: asset for asset in everything.assets}  # a statement may touch a row only once
-        devices = {device.device: device for device in everything.devices}
+        all_assets, all_devices = parse_assets(event.payload)
+        assets = {asset.asset: asset for asset in all_assets}  # a statement may touch a row only once
+        devices = {device.device: device for device in all_devices}
         if assets:
             connection.execute(
                 self._asset,

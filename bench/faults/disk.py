@@ -27,6 +27,7 @@ class LoopDisk:
         self._megabytes = megabytes
 
     def __enter__(self) -> LoopDisk:
+        self._image.parent.mkdir(parents=True, exist_ok=True)
         with self._image.open("wb") as file:
             file.truncate(self._megabytes << 20)
         _run("mkfs.ext4", "-q", "-F", "-m", "0", str(self._image))

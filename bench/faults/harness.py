@@ -212,6 +212,7 @@ class LoadProcess:
         self._folder, self._name = folder, name
         self._plan = ["--devices", str(devices), "--seed", str(seed), "--alarms-every", str(alarms_every)]
         self._rate = rate
+        self._devices = devices
         self._process: subprocess.Popen[bytes] | None = None
         subprocess.run([*self._command(), "--assets-out", str(self.assets)], check=True, cwd=REPOSITORY, timeout=60)
 
@@ -220,7 +221,9 @@ class LoadProcess:
 
     def start(self, mqtt_url: str, credentials: Path | None, connections: int = 4) -> None:
         command = [*self._command(), "--mqtt-url", mqtt_url, "--rate", str(self._rate), "--ledger", str(self.ledger)]
-        command += ["--connections", str(connections), "--drain", "30", "--inflight", "50"]
+        # One message a device under way: after an outage the load catches up without two of one device in one instant.
+        inflight = max(1, self._devices // connections)
+        command += ["--connections", str(connections), "--drain", "30", "--inflight", str(inflight)]
         if credentials is not None:
             command += ["--credentials", str(credentials)]
         with (self._folder / f"{self._name}.log").open("wb") as log:

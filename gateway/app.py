@@ -106,7 +106,7 @@ class Gateway:
         self._stop = asyncio.Event()
         self._sources: dict[str, asyncio.Task[None]] = {}
         self._modbus_endpoints: tuple[ModbusEndpoint, ...] = ()
-        self._broker_down_since: Micros | None = None
+        self._links_seen: Micros = 0
         self._crashes_seen: tuple[int, Micros] = (0, 0)
         self._rewire_wanted = False
         self._reloading: asyncio.Task[None] | None = None
@@ -453,7 +453,7 @@ class Gateway:
     async def _monitor(self, group: asyncio.TaskGroup) -> None:
         """Once a second: clock, disk, links, letters; and the sign of life for systemd."""
         guard = disk.DiskGuard(self.settings.disk.reserve)
-        started = self.clock.now()
+        started = self._links_seen = self.clock.now()
         while True:
             self._watch_clock()
             self._watch_disk(guard)
@@ -507,15 +507,13 @@ class Gateway:
         self.pipeline.report(disk_full=full, disk_used=float(round(room.used)))
 
     def _watch_links(self) -> None:
-        """While a broker is away silence proves nothing; when it is back the engine is told since when."""
+        """While a broker is away silence proves nothing: second by second the engine is told so."""
         links = [source.stats() for source in self.mqtt]
         lost = any(not link.connected for link in links)
         now = self.clock.now()
-        if lost and self._broker_down_since is None:
-            self._broker_down_since = now
-        elif not lost and self._broker_down_since is not None:
-            since, self._broker_down_since = self._broker_down_since, None
-            self.intake.offer(FrameKind.BLIND, "mqtt", "", msgspec.json.encode(Blind(since)))
+        if lost:
+            self.intake.offer(FrameKind.BLIND, "mqtt", "", msgspec.json.encode(Blind(self._links_seen)))
+        self._links_seen = now
         if links:
             self.pipeline.report(broker_lost=lost)
 

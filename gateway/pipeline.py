@@ -85,7 +85,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotEvery:
-    frames: int = 100_000
+    frames: int = 250_000
     interval: Micros = MINUTE
 
 

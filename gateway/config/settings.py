@@ -143,7 +143,7 @@ class ReceiverSettings(_Settings):
 class SnapshotSettings(_Settings):
     """The engine's state is written after so many frames or so long, whichever comes first."""
 
-    frames: Annotated[int, Field(ge=1)] = 100_000
+    frames: Annotated[int, Field(ge=1)] = 250_000
     interval: Duration = MINUTE
 
 

@@ -16,6 +16,7 @@ from gateway.core.decode import Decoder
 from gateway.core.engine import Engine
 from gateway.core.ledger import Ledger
 from gateway.core.model import (
+    MINUTE,
     Asset,
     AssetsChanged,
     Blind,
@@ -39,6 +40,7 @@ from gateway.core.rule import RuleSet
 
 GATEWAY = Asset("gateway", "gateway", name="citywatch")
 SNAPSHOT_VERSION = 1
+DEFAULT_LATENESS: Micros = 10 * MINUTE  # for what no profile speaks of: the gateway itself
 
 FrameHook: TypeAlias = Callable[[Frame], None]
 
@@ -196,7 +198,7 @@ class Processor:
         self.decoder = Decoder(self.registry, configuration.profiles)
 
     def _new_engine(self, configuration: Configuration) -> Engine:
-        return Engine(self.registry, configuration.rules, self._interval_of)
+        return Engine(self.registry, configuration.rules, self._interval_of, self._lateness_of)
 
     def interval(self, device_id: str) -> Micros | None:
         """How often a device is expected to speak; None when nobody said."""
@@ -208,6 +210,10 @@ class Processor:
             return device.expected_interval
         profile = self.configuration.profiles.get(device.profile) if self.configuration is not None else None
         return profile.expected_interval if profile is not None else None
+
+    def _lateness_of(self, device: Device) -> Micros:
+        profile = self.configuration.profiles.get(device.profile) if self.configuration is not None else None
+        return profile.allowed_lateness if profile is not None else DEFAULT_LATENESS
 
     def _start(self, frame: Frame, outcome: Outcome) -> None:
         start = msgspec.json.decode(frame.payload, type=Start)

@@ -58,7 +58,8 @@ points:
   double: {formula: voltage * factor, unit: V, checks: [{when: double > 400, quality: bad, reason: twice too much}]}
   steps: {as: integer}
   mood: {as: text}
-  state: {states: {0: idle, 1: {value: busy, quality: uncertain, reason: may be busy}, 2: {quality: bad, reason: broken}}}
+  state:
+    states: {0: idle, 1: {value: busy, quality: uncertain, reason: may be busy}, 2: {quality: bad, reason: broken}}
   deep: {from: "a.b[1].c", unit: ""}
   loads: {as: list, unit: t, range: [0, 20]}
 """
@@ -430,10 +431,9 @@ scalars = (
 )  # fmt: skip
 objects = st.fixed_dictionaries({}, optional={"value": scalars, "unit": scalars, "quality": scalars, "reason": scalars})
 values = st.recursive(scalars | objects, lambda inner: st.lists(inner, max_size=3), max_leaves=5)
-names = st.sampled_from(
-    sorted({point.source for profile in PROFILES.values() for point in profile.points})
-    + ["on", "lit", "a", "mood", "state", "deep", "loads", "steps", "share", "double", "ts", "seq", "values", "device"]
-)
+SOURCES = {point.source for profile in PROFILES.values() for point in profile.points}
+OTHERS = {"lit", "a", "mood", "state", "deep", "loads", "steps", "share", "double", "ts", "seq", "values", "device"}
+names = st.sampled_from(sorted(SOURCES | OTHERS))
 samples = st.dictionaries(names, values, max_size=6) | st.fixed_dictionaries(
     {"values": st.dictionaries(names, values, max_size=5)},
     optional={"ts": scalars, "seq": scalars, "historical": scalars},

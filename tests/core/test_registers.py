@@ -19,7 +19,7 @@ FORMATS = {("int", 2): "h", ("uint", 2): "H", ("int", 4): "i", ("uint", 4): "I",
 
 
 def on_the_wire(data: bytes, order: str) -> list[int]:
-    """Big-endian bytes as the words a device of that order sends: bytes swapped within words, words swapped, or both."""
+    """Big-endian bytes as the words a device of that order sends: bytes swapped in words, words swapped, or both."""
     words = [data[at : at + 2] for at in range(0, len(data), 2)]
     if order in ("CDAB", "DCBA"):
         words.reverse()

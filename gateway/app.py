@@ -38,7 +38,7 @@ from gateway.core.registers import plan_reads
 from gateway.errors import ConfigError, DecodeError, Mistake, StorageFailed, Unavailable
 from gateway.historian.compaction import Retention as HistoryRetention
 from gateway.historian.historian import Historian
-from gateway.intake import JournalIntake
+from gateway.intake import MAX_FRAMES, JournalIntake
 from gateway.journal.embedded import EmbeddedJournal
 from gateway.lock import DataLock
 from gateway.notify.dispatcher import Dispatcher
@@ -516,6 +516,8 @@ class Gateway:
         self._links_seen = now
         if links:
             self.pipeline.report(broker_lost=lost)
+        # In tens of percent: a figure that moves with every message would be a reading a second for ever.
+        self.pipeline.report(queue_used=round(10 * self.pipeline.in_flight / MAX_FRAMES) * 10.0)
 
     def _watch_faults(self, started: Micros) -> None:
         """Faults that are events (a failed disk, a quarantined frame) are over when they stay away."""

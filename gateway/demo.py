@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.app import Gateway, run_gateway
 from gateway.config.settings import ConsoleSettings, MqttSettings, Settings
+from gateway.core.ledger import UNKNOWN
 from gateway.core.model import Transition
 from gateway.errors import CitywatchError
 from gateway.terminal import DemoStatus, DemoView, Ledger, Step
@@ -163,7 +164,7 @@ class _Demo:
             messages=total.received,
             readings=total.readings,
             devices=gateway.pipeline.processor.registry.device_count,
-            devices_heard=len(ledger.accounts),
+            devices_heard=sum(name != UNKNOWN for name in ledger.accounts),
             alarms=Counter(view.standing()),
             newest=[_step(gateway, t) for t in reversed(view.newest)],
             faults=list(self._faults),

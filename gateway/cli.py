@@ -116,7 +116,7 @@ def decode(
 
 
 @app.command("test-rules")
-def run_stories(
+def tell_stories(
     paths: Annotated[
         list[Path] | None, typer.Argument(help="Story files or folders; default: the shipped ones.")
     ] = None,
@@ -124,9 +124,20 @@ def run_stories(
     json: Json = False,
 ) -> None:
     """Run stories against rules; exit 1 on a failed one, naming time, alarm, expected and got."""
-    from gateway.check import run_stories_command
+    from gateway.config.stories import report, run_stories, to_json
 
-    raise typer.Exit(run_stories_command(paths or [], rules, as_json=json))
+    results = run_stories(paths or (), rules)
+    failed = [result for result in results if not result.passed]
+    if json:
+        typer.echo(jsonlib.dumps([to_json(result) for result in results], ensure_ascii=False))
+    else:
+        for result in failed:
+            head, *rest = report(result)
+            typer.secho(head, fg=typer.colors.RED)
+            for line in rest:
+                typer.secho(line, fg=typer.colors.YELLOW if "expected" in line else None)
+        typer.echo(f"{len(results) - len(failed)} stories hold, {len(failed)} do not")
+    raise typer.Exit(1 if failed else 0)
 
 
 @app.command("import-assets")

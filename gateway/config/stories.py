@@ -203,6 +203,20 @@ def report(result: StoryResult) -> list[str]:
     return lines
 
 
+def to_json(result: StoryResult) -> dict[str, Any]:
+    """``report`` for programs: times in seconds from the story's start."""
+    story = result.story
+    return {
+        "file": story.file,
+        "story": story.name,
+        "passed": result.passed,
+        "failures": [
+            {"at": f.at / SECOND, "alarm": f.alarm, "expected": f.expected, "got": f.got, "line": f.line}
+            for f in result.failures
+        ],
+    }
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")

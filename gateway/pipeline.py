@@ -48,6 +48,7 @@ log = structlog.get_logger("pipeline")
 QUEUE_BATCHES = 8  # journaled and not yet decided; beyond that the intake waits, and then the sockets
 SLICE_FRAMES = 250  # decided in one go: about 8 ms, so that PUBACKs, pings and browsers are never kept waiting longer
 HISTORY_ROWS = 100_000  # readings waiting for the historian (about 20 MB); beyond that it re-reads the journal
+CATCH_UP_ROWS = 20_000  # readings in one append then
 POSITION_EVERY_S = 1.0  # how often the store's position is written when there is nothing else to store
 COMMAND_TIMEOUT_S = 10.0
 CRASHES_BEFORE_SKIP = 3  # reliability F10
@@ -152,11 +153,8 @@ class Pipeline:
     async def recover(self) -> Recovery:
         """Bring the engine to the end of the journal. Call once, before ``run`` and before any source."""
         began = time.monotonic()
-        both = min(self._store.position, self._historian.position)
-        found = self._snapshots.newest(both)
-        start = 0
-        if found is not None:
-            start = await self._restore(*found)
+        self.processor = await self._restored(min(self._store.position, self._historian.position))
+        start = self.processor.position
         batches = frames = 0
         skipped: list[tuple[int, int]] = []
         self._guard.open()
@@ -169,7 +167,7 @@ class Pipeline:
             self._guard.watch(self.processor, position, len(batch))
             outcome = self.processor.process(position, batch, frozenset(skip))
             self._guard.leave()
-            await self._follow_up(outcome, replaying=True)
+            await self._catch_up(outcome)
             batches, frames = batches + 1, frames + len(batch)
         self._guard.close()
         await self._commit([], force=True)
@@ -178,17 +176,30 @@ class Pipeline:
         self._history.resume()
         return Recovery(start, batches, frames, time.monotonic() - began, tuple(skipped))
 
-    async def _restore(self, position: int, data: bytes) -> int:
+    async def _restored(self, upto: int) -> Processor:
+        """A processor as it was at the newest snapshot at or before ``upto``; without one, at the very beginning."""
+        processor = Processor(self.configurations, _hook())
+        found = self._snapshots.newest(upto)
+        if found is None:
+            return processor
+        position, data = found
         try:
             hash_ = read_snapshot(data).configuration
             if hash_ is not None and hash_ not in self.configurations:
                 self.configurations[hash_] = await self._configuration_of(hash_)
-            self.processor.restore(data)
+            processor.restore(data)
         except ValueError as error:
             log.warning("snapshot not used: rebuilding from the journal", position=position, reason=str(error))
-            self.processor = Processor(self.configurations, _hook())
-            return 0
-        return position
+            return Processor(self.configurations, _hook())
+        return processor
+
+    async def _catch_up(self, outcome: Outcome) -> None:
+        """Store what a replayed batch gave, as far as it is not stored yet."""
+        if self._history.rows + len(outcome.readings) > HISTORY_ROWS // 2:
+            await self._historian.append(self._history.take())
+        events = self._take(outcome)
+        if events:
+            await self._commit(events)
 
     async def _load_configurations(self, batch: Sequence[Frame]) -> None:
         for frame in batch:
@@ -290,29 +301,11 @@ class Pipeline:
         while True:
             position, frames = await self._queue.get()
             await self._load_configurations(frames)
-            outcome = await self._process_in_slices(position, frames)
+            outcome = await _process_in_slices(self.processor, position, frames)
             await self._commit(self._take(outcome))
             self._queued_frames -= len(frames)
             self._decided.set()
             await self._maybe_snapshot(len(frames))
-
-    async def _process_in_slices(self, position: int, frames: Sequence[Frame]) -> Outcome:
-        """One batch; long ones give the loop a breath between slices (the position moves only at the end)."""
-        if len(frames) <= SLICE_FRAMES:
-            return self.processor.process(position, frames)
-        whole = Outcome(position, [], [])
-        for start in range(0, len(frames), SLICE_FRAMES):
-            self.processor.process_slice(position, frames[start : start + SLICE_FRAMES], start, whole)
-            await asyncio.sleep(0)
-        self.processor.position = position
-        return whole
-
-    async def _follow_up(self, outcome: Outcome, *, replaying: bool) -> None:
-        events = self._take(outcome)
-        if events and outcome.position > self._store.position:
-            await self._commit(events)
-        while replaying and self._history.rows > HISTORY_ROWS // 2:
-            await self._historian.append(self._history.take())
 
     def _take(self, outcome: Outcome) -> list[Event]:
         """Hand the readings on; give back the events that are still to be stored."""
@@ -369,30 +362,39 @@ class Pipeline:
             self._history.settle()
 
     async def _catch_up_history(self) -> None:
+        """Decide the journal once more, beside the work, for its readings: only an engine knows which of them are
+        duplicates, which came too late, and what the gateway said of itself."""
         log.warning("historian is behind: reading the journal again", batches=self.history_lag)
         self._history.take()
         began = time.monotonic()
+        aside = await self._restored(self._historian.position)
         while True:
-            upto = self.processor.position
-            async for position, frames in self._journal.read(self._historian.position):
-                if position > upto:
-                    break
-                decoder = self.processor.decoder
-                readings: list[Reading] = []
-                if decoder is not None:
-                    for frame in frames:
-                        if frame.kind in (FrameKind.MQTT, FrameKind.MODBUS):
-                            try:
-                                readings.extend(decoder.decode(frame).readings)
-                            except Exception:  # the decision task has quarantined and counted this frame
-                                log.debug("frame skipped in catch-up", position=position)
-                await self._historian.append([(position, readings)])
-                await asyncio.sleep(0)
+            await self._replay_aside(aside, self.processor.position)
             # The next two lines are one step of the loop: nothing can be decided between them.
             if self._historian.position >= self.processor.position:
                 self._history.resume()
                 break
         log.info("historian caught up", seconds=round(time.monotonic() - began, 1))
+
+    async def _replay_aside(self, aside: Processor, upto: int) -> None:
+        """Give the historian the readings of the batches it lacks up to ``upto``."""
+        items: list[tuple[int, Sequence[Reading]]] = []
+        rows = 0
+        async for position, frames in self._journal.read(aside.position):
+            if position > upto:
+                break
+            await self._load_configurations(frames)
+            outcome = await _process_in_slices(aside, position, frames, frozenset(self._guard.skipped(position)))
+            if position > self._historian.position:
+                items.append((position, outcome.readings))
+                rows += len(outcome.readings)
+            if rows >= CATCH_UP_ROWS:
+                await self._historian.append(items)
+                items, rows = [], 0
+        if not items or items[-1][0] < upto:  # the last ones were damaged and are passed over
+            items.append((upto, []))
+        await self._historian.append(items)
+        aside.position = upto
 
     # -- snapshots and retention --------------------------------------------------------------------------------------
 
@@ -452,6 +454,20 @@ class Pipeline:
             upto = max(upto, first + (last - first) // 4)
         if min(upto, kept) > 0:
             await self._journal.release(min(upto, kept))
+
+
+async def _process_in_slices(
+    processor: Processor, position: int, frames: Sequence[Frame], skip: frozenset[int] = frozenset()
+) -> Outcome:
+    """One batch; long ones give the loop a breath between slices (the position moves only at the end)."""
+    if len(frames) <= SLICE_FRAMES:
+        return processor.process(position, frames, skip)
+    whole = Outcome(position, [], [])
+    for start in range(0, len(frames), SLICE_FRAMES):
+        processor.process_slice(position, frames[start : start + SLICE_FRAMES], start, whole, skip)
+        await asyncio.sleep(0)
+    processor.position = position
+    return whole
 
 
 class _HistoryQueue:
@@ -529,6 +545,10 @@ class _ReplayGuard:
     def enter(self, position: int) -> list[int]:
         """Called before a batch is replayed; gives the indexes to pass over."""
         self._write(position, None)
+        return self.skipped(position)
+
+    def skipped(self, position: int) -> list[int]:
+        """Indexes of frames of this batch that are passed over."""
         return self._skip.get(position, [])
 
     def watch(self, processor: Processor, position: int, frames: int) -> None:

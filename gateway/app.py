@@ -31,6 +31,7 @@ from gateway.console.app import create_app
 from gateway.console.feed import Feed
 from gateway.console.server import ConsoleServer
 from gateway.core.assets_json import parse_assets, to_json
+from gateway.core.baselines import with_learned
 from gateway.core.model import MINUTE, Asset, Blind, Device, FrameKind, Micros, Start, Transition
 from gateway.core.processor import Configuration
 from gateway.core.profile import Profile, Transport
@@ -322,7 +323,8 @@ class Gateway:
     async def apply_assets(self, assets: Sequence[Asset], devices: Sequence[Device]) -> None:
         """Journal those assets and devices that are new or different."""
         registry = self.pipeline.processor.registry
-        new_assets = [a for a in assets if registry.asset(a.asset) != a]
+        kept = (with_learned(asset, registry.asset(asset.asset)) for asset in assets)
+        new_assets = [asset for asset in kept if registry.asset(asset.asset) != asset]
         new_devices = [d for d in devices if registry.device(d.device) != d]
         if not new_assets and not new_devices:
             return

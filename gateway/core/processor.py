@@ -11,7 +11,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from gateway.core.assets_json import parse_assets
+from gateway.core.assets_json import parse_assets, to_json
+from gateway.core.baselines import Baselines, with_learned
 from gateway.core.decode import Decoder
 from gateway.core.engine import Engine
 from gateway.core.ledger import Ledger
@@ -37,6 +38,7 @@ from gateway.core.model import (
 from gateway.core.profile import Profile
 from gateway.core.registry import Registry
 from gateway.core.rule import RuleSet
+from gateway.core.tilt import BaselineLearner
 
 GATEWAY = Asset("gateway", "gateway", name="citywatch")
 SNAPSHOT_VERSION = 1
@@ -70,6 +72,7 @@ class _Snapshot(msgspec.Struct, frozen=True):
     devices: list[Device]
     engine: bytes | None
     ledger: bytes
+    learners: dict[str, BaselineLearner] = {}
 
 
 class Processor:
@@ -85,6 +88,7 @@ class Processor:
         self.registry = Registry()
         self.registry.upsert([GATEWAY], [])
         self.ledger = Ledger()
+        self.baselines = Baselines()
         self.configuration: Configuration | None = None
         self.engine: Engine | None = None
         self.decoder: Decoder | None = None
@@ -173,6 +177,17 @@ class Processor:
             decoded.device or "", len(keep), bad, observed.duplicates, observed.conflicts, len(decoded.extra_points)
         )
         outcome.readings.extend(keep)
+        if keep and keep[0].asset in self.baselines.wanted:
+            self._learn(keep[0].asset, keep, frame.received_at, outcome)
+
+    def _learn(self, asset_id: str, readings: Sequence[Reading], at: Micros, outcome: Outcome) -> None:
+        """A cover that has no baseline yet spoke."""
+        baseline = self.baselines.observe(asset_id, readings, at)
+        asset = self.registry.asset(asset_id)
+        if baseline is None or asset is None:
+            return
+        learned = msgspec.structs.replace(asset, attributes={**asset.attributes, **baseline})
+        self._change_assets([learned], [], at, outcome)
 
     def _known(self, device: str | None) -> str | None:
         """``device`` if it is one of ours: a sender's made-up names must not fill the ledger."""
@@ -180,13 +195,18 @@ class Processor:
 
     def _assets(self, frame: Frame, outcome: Outcome) -> None:
         assets, devices = parse_assets(frame.payload)
+        kept = [with_learned(asset, self.registry.asset(asset.asset)) for asset in assets]
+        self._change_assets(kept, devices, frame.received_at, outcome)
+
+    def _change_assets(self, assets: Sequence[Asset], devices: Sequence[Device], at: Micros, outcome: Outcome) -> None:
         if self.engine is not None:
-            self.engine.apply_assets(assets, devices, frame.received_at, outcome.events)
+            self.engine.apply_assets(assets, devices, at, outcome.events)
         else:
             self.registry.upsert(assets, devices)
+        self.baselines.assets_changed(assets)
         if self.configuration is not None:
             self.decoder = Decoder(self.registry, self.configuration.profiles)
-        outcome.events.append(AssetsChanged(frame.received_at, frame.payload))
+        outcome.events.append(AssetsChanged(at, to_json(assets, devices)))
 
     def _configure(self, configuration: Configuration, at: Micros, outcome: Outcome) -> None:
         self.configuration = configuration
@@ -258,6 +278,7 @@ class Processor:
                 list(self.registry.devices()),
                 self.engine.snapshot() if self.engine is not None else None,
                 self.ledger.snapshot(),
+                self.baselines.learners,
             )
         )
 
@@ -266,6 +287,8 @@ class Processor:
         snapshot = read_snapshot(data)
         self.registry.upsert(snapshot.assets, snapshot.devices)
         self.ledger.restore(snapshot.ledger)
+        self.baselines.assets_changed(snapshot.assets)
+        self.baselines.learners = snapshot.learners
         if snapshot.configuration is not None:
             self.configuration = self._configurations[snapshot.configuration]
             self.engine = self._new_engine(self.configuration)

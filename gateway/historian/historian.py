@@ -128,13 +128,16 @@ class Historian:
         await self._run(self._writer, self._append, items)
 
     async def compact(self, now: Micros) -> None:
-        """Do what is due: seal, merge, roll up, sweep. Call it about once a minute; appends and questions go on."""
+        """Do what is due: seal, merge, roll up, sweep. Call it about once a minute; appends and questions go on.
+
+        Raises Unavailable when it could not be done now (no room, no memory): nothing is lost, call it again later.
+        """
         await self._run(self._writer, self._seal_if_old, now)
-        await self._run(self._compactor_thread, self._compact, now)
+        await self._tidy(self._compact, now)
 
     async def retain(self, now: Micros) -> list[str]:
         """Give up what the retention does not keep; gives the names of the files. Call it about once an hour."""
-        return await self._run(self._compactor_thread, self._retain, now)
+        return await self._tidy(self._retain, now)
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
@@ -359,6 +362,19 @@ class Historian:
 
     # -- in the compactor thread ------------------------------------------------------------------------------------
 
+    async def _tidy(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run in the compactor thread. Its failures are not the writer's: the hot tables hold everything meanwhile."""
+        if self._closed:
+            raise StorageFailed("historian is closed")
+
+        def translated() -> T:
+            try:
+                return work(*arguments)
+            except (duckdb.Error, OSError) as error:
+                raise Unavailable(f"compaction has to wait: {catalog.storage_failed(error)}") from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._compactor_thread, translated)
+
     def _compact(self, now: Micros) -> None:
         compactor = self._compactor
         assert compactor is not None
@@ -372,10 +388,6 @@ class Historian:
                 pass
             compactor.sweep(now)
             compactor.check_one()
-        except duckdb.InterruptException:
-            pass  # closing: the next start does it
-        except duckdb.OutOfMemoryException as error:
-            raise Unavailable(f"compaction found no memory: {error}") from error
         finally:
             self._busy.discard(compactor.db)
 
@@ -394,8 +406,10 @@ class Historian:
         try:
             return await self._answer(question, *arguments)
         except Unavailable as error:
+            if isinstance(error.__cause__, duckdb.InterruptException | duckdb.OutOfMemoryException):
+                raise
             named = str(error.__cause__)
-            if not await self._run(self._compactor_thread, self._compactor.set_aside_named, named):
+            if not await self._tidy(self._compactor.set_aside_named, named):
                 raise
         return await self._answer(question, *arguments)
 

@@ -19,6 +19,10 @@ from gateway.historian.columns import QUALITIES, QUALITY_MASK, to_quality, to_va
 from gateway.historian.compaction import AGGREGATES, COUNTED, DISTINCT, floor_to
 
 
+# Only what an answer needs: a third of the time goes into unpacking columns.
+_ASKED = "series, time, value, text, flags, reason, sequence, cursor"
+
+
 class Sample(msgspec.Struct, frozen=True, gc=False):
     """One reading of a point as it was given; ``time`` is its source time."""
 
@@ -137,11 +141,11 @@ def arrived(db: Any, folder: Path, after: int, limit: int) -> tuple[int, list[tu
 
 def _readings(db: Any, folder: Path, condition: str, start: Micros, end: Micros, but: Sequence[int] = ()) -> str:
     """SQL for every stored reading that meets ``condition`` (duplicates too), without the files of the days ``but``."""
-    sources = [f"SELECT {HOT_COLUMNS} FROM hot_{number} WHERE {condition}" for number in catalog.hot_numbers(db)]
+    sources = [f"SELECT {_ASKED} FROM hot_{number} WHERE {condition}" for number in catalog.hot_numbers(db)]
     found = catalog.files(db, "kind = 'raw' AND last_time >= ? AND first_time < ?", [start, end])
     paths = [file.path(folder) for file in found if file.day not in but]
     if paths:
-        sources.append(f"SELECT {READ_COLUMNS} FROM {parquet(paths)} WHERE {condition}")
+        sources.append(f"SELECT {_ASKED} FROM {parquet(paths)} WHERE {condition}")
     return f"SELECT * FROM ({' UNION ALL '.join(sources)})"
 
 

@@ -56,6 +56,7 @@ from gateway.core.registers import Fault, RegisterReader, all_zero, sentinel_rea
 from gateway.core.registry import Registry
 
 TOPIC_ROOT = "citywatch/v1/"
+MAX_QUICK = 4_096  # what is longer is not usual, and would only be parsed twice
 MAX_TOPICS = 200_000  # plans kept, about 300 bytes each: twice the devices of the largest city we plan for
 
 GOOD, UNCERTAIN, BAD = Quality.GOOD, Quality.UNCERTAIN, Quality.BAD
@@ -87,7 +88,7 @@ class Decoder:
                 mounted = found
             if not frame.retained and mounted.plan.quick and not mounted.status:
                 payload = frame.payload
-                if len(payload) <= MAX_PAYLOAD:
+                if len(payload) <= MAX_QUICK:
                     done = _quick(mounted, payload, frame.received_at)
                     if done is not None:
                         return done

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -217,6 +220,8 @@ def test_a_profile_that_has_online_gets_it_from_the_status() -> None:
         (b'{"device": "lc-2", "power": 1}', "wrong_device"),
         (b'{"power": 1, "pad": "' + b"x" * 1_000_000 + b'"}', "too_large"),
         (b"x" * (MAX_PAYLOAD + 1), "too_large"),
+        (b'{"power": [' + b"1," * 30_000 + b"1]}", "bad_payload"),
+        (b'{"power": ' + b"[" * 30 + b"[]," * 30_000 + b"1" + b"]" * 30 + b"}", "bad_payload"),
         (b'{"power": 1, "pad": "' + b"x" * (MAX_PAYLOAD - 50) + b'"}', None),
     ],
 )
@@ -420,6 +425,27 @@ def test_cycles_that_are_none() -> None:
 def test_a_frame_that_is_no_telemetry_is_a_mistake_of_ours() -> None:
     with pytest.raises(ValueError, match="no readings"):
         DECODER.decode(Frame(FrameKind.TICK, "timer", "", b"", NOW))
+
+
+def test_the_rejection_codes_are_those_of_the_paper() -> None:
+    paper = (Path(__file__).parents[2] / "docs" / "profiles.md").read_text(encoding="utf-8")
+    table = paper.split("### Why a frame is rejected")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == CODES
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"power":1' + b"".join(b',"a%d":1' % n for n in range(19_000)) + b"}",
+        b"[" + b",".join([b'{"ts":1753000000,"values":{"power":1,"voltage":"x","on":true}}'] * 2000) + b"]",
+        b'{"power":1' + b"".join(b',"a%d":1' % n for n in range(19_000)) + b',"x":":\\u003a"}',
+    ],
+)
+def test_the_widest_messages_do_not_hold_up_the_others(payload: bytes) -> None:
+    """A quarter of a second is ten times what they take: this fails for a square, not for a slow machine."""
+    begin = perf_counter()
+    decode(payload)
+    assert perf_counter() - begin < 0.25
 
 
 # -- properties -------------------------------------------------------------------------------------------------------

@@ -18,7 +18,6 @@ from gateway.historian.catalog import DAY, HOT_COLUMNS, READ_COLUMNS, STEPS, Kin
 from gateway.historian.columns import QUALITIES, QUALITY_MASK, to_quality, to_value
 from gateway.historian.compaction import AGGREGATES, COUNTED, DISTINCT, floor_to
 
-
 # Only what an answer needs: a third of the time goes into unpacking columns.
 _ASKED = "series, time, value, text, flags, reason, sequence, cursor"
 

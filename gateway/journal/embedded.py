@@ -245,10 +245,8 @@ class EmbeddedJournal:
         return os.stat(self._path).st_ino, os.stat(f"{self._path}-wal").st_ino
 
     def _run_checkpoint(self) -> None:
-        try:
+        with contextlib.suppress(StorageFailed):  # remembered: the next append raises it
             self._guarded(lambda: self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE))
-        except StorageFailed:
-            pass  # remembered in _failure: the next append raises it
         self._wal_pages = 0
 
     def _release_step(self, upto: int) -> None:

@@ -36,6 +36,10 @@ async def crashed(tmp_path: Path) -> Path:
     return copy
 
 
+def beside(folder: Path, pattern: str) -> list[Path]:
+    return list(folder.glob(pattern))
+
+
 async def recovered(folder: Path) -> EmbeddedJournal:
     """Opened, verified; whatever it reads is what was written."""
     journal = await EmbeddedJournal.open(folder, verify_from=0)
@@ -96,7 +100,7 @@ async def test_a_file_cut_in_half_gives_up_what_is_left(crashed: Path, name: str
     assert len(kept) > COUNT // 4
     if name == "journal.db":
         assert journal.damage[0].startswith("journal.db was rebuilt")
-        assert list(crashed.glob("journal.db.damaged-*"))
+        assert beside(crashed, "journal.db.damaged-*")
     await journal.close()
 
 
@@ -135,7 +139,7 @@ async def test_a_rebuild_killed_before_its_swap_is_finished_by_the_next_start(
             salvage.rebuild(crashed / "journal.db", "test", datetime.now(UTC))
     journal = await recovered(crashed)
     assert set(await everything(journal)) >= set(range(11, COUNT + 1))
-    assert not list(crashed.glob("journal.db.rebuil*"))
+    assert not beside(crashed, "journal.db.rebuil*")
     await journal.close()
 
 

@@ -348,7 +348,7 @@ async def test_position_and_readings_are_one_whenever_the_process_is_killed(tmp_
     for _ in range(KILLS):
         writer = start(tmp_path, 1_000_000)
         assert writer.stdout is not None
-        wanted = acknowledged + draw.randrange(1, 60)
+        wanted = acknowledged + draw.randrange(1, 30)
         for line in writer.stdout:
             word, number = line.split()
             assert int(number) >= acknowledged

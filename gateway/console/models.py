@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 Item = TypeVar("Item")
 
-Time: TypeAlias = datetime  # ISO 8601 with zone
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]  # ISO 8601 with zone, as ``views`` makes it
 Scalar: TypeAlias = bool | int | float | str | None
 LevelName = Literal["I", "II", "III", "IV"]
 StateName = Literal["NORM", "UNACK", "ACKED", "RTNUN", "SHLVD", "DSUPR", "OOSRV"]
@@ -359,4 +358,4 @@ class SignIn(In):
 class NewToken(In):
     name: Annotated[str, Field(pattern=r"^[\w.@-]{1,64}$")]
     role: RoleName
-    expires_at: Time | None = None
+    expires_at: AwareDatetime | None = None

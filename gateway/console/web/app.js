@@ -9,6 +9,10 @@ const WORDS = {
     stale: (t) => `连接中断：列表停留在 ${t}，可能已过时。正在重新连接…`,
     more: (n) => `另有 ${n} 条未显示，请用筛选缩小范围`, cut: "报警过多，仅显示最严重的部分",
     choose: "选择一条报警查看详情", asset: "设施", rule: "规则", limit: "限值", raised: "发生时间", acked: "确认", comment: "备注",
+    reset: "复位", resetHint: "已恢复，现场核实后复位",
+    causes: { T3: "发生", T4: "开始恢复", T5: "再次越限", T6: "恢复", T7: "再次发生", T8: "级别上升", T9: "级别下降", T10: "确认", T11: "重复提醒",
+      T12: "撤销确认", T13: "复位", T15: "搁置", T16: "搁置一次", T17: "取消搁置", T18: "搁置到期", T19: "搁置结束", T20: "被上级报警抑制",
+      T21: "抑制解除", T22: "停用检修", T23: "恢复服务", T24: "规则变更", T25: "核实", T26: "事件", T32: "补记", comment: "备注", assign: "指派" },
     acknowledge: "确认报警", ackHint: "备注（可选）：谁去处理、预计多久", ackDone: "已确认", respond: "处置措施", points: "当前数据",
     readings: "最近一小时", history: "经过", noReadings: "暂无读数", parent: "上级报警", suppressedBy: "被抑制于", assigned: "指派",
     rate: (m, r) => `${m} 条/秒 · ${r} 读数/秒`, healthy: "系统正常", failing: (why) => `系统异常：${why}`,
@@ -24,6 +28,11 @@ const WORDS = {
     stale: (t) => `Disconnected: the list is as of ${t} and may be out of date. Reconnecting…`,
     more: (n) => `${n} more not shown; narrow the filter`, cut: "Very many alarms: only the worst are shown",
     choose: "Choose an alarm to see more", asset: "Asset", rule: "Rule", limit: "Limit", raised: "Since", acked: "Acknowledged", comment: "Comment",
+    reset: "Reset", resetHint: "Normal again: reset after a look on site",
+    causes: { T3: "raised", T4: "clearing", T5: "above the limit again", T6: "cleared", T7: "raised again", T8: "level up", T9: "level down",
+      T10: "acknowledged", T11: "reminded", T12: "acknowledgement taken back", T13: "reset", T15: "shelved", T16: "shelved once", T17: "unshelved",
+      T18: "shelf over", T19: "shelf over", T20: "suppressed by its cause", T21: "no longer suppressed", T22: "out of service", T23: "in service",
+      T24: "rule changed", T25: "confirmed", T26: "event", T32: "written afterwards", comment: "comment", assign: "assigned" },
     acknowledge: "Acknowledge", ackHint: "Comment (optional): who goes, how long it will take", ackDone: "Acknowledged", respond: "Response",
     points: "Reported now", readings: "The last hour", history: "What happened", noReadings: "No readings", parent: "Beneath",
     suppressedBy: "Suppressed by", assigned: "Assigned to",
@@ -335,13 +344,12 @@ async function refresh() {
   }
 }
 
-// The point that the rule looks at, if it says so plainly; else the first number.
+// The point that the alarm is about: best a number in the alarm's own unit that the rule names.
 function pointOf(why) {
-  const names = why.points.map((p) => p.point);
-  const text = JSON.stringify(why.rule || {});
-  const named = names.find((name) => text.includes(`"${name}"`));
-  const number = why.points.find((p) => typeof p.value === "number");
-  return named || (number && number.point) || names[0] || null;
+  const rule = JSON.stringify(why.rule || {});
+  const worth = (p) => (typeof p.value === "number" ? 4 : 0) + (rule.includes(`"${p.point}"`) ? 2 : 0) + (p.unit && p.unit === why.alarm.unit ? 3 : 0);
+  const best = [...why.points].sort((a, b) => worth(b) - worth(a))[0];
+  return best ? best.point : null;
 }
 
 function fact(name, ...what) {
@@ -373,13 +381,13 @@ function drawDetail() {
       ...(alarm.suppressed_by.length ? fact(t().suppressedBy, alarm.suppressed_by.join(", ")) : []),
     ),
     ...(typeof respond === "string" ? [make("div", { class: "respond" }, make("strong", {}, t().respond + " "), respond)] : []),
-    ...(alarm.acked || state.who.role === "viewer" ? [] : [ackForm(alarm)]),
+    ...(state.who.role === "viewer" ? [] : !alarm.acked ? [ackForm(alarm)] : resettable(alarm) ? [resetForm(alarm)] : []),
     make("h3", {}, t().points), pointsTable(why.points),
     ...(state.point === null ? [] : [make("h3", {}, `${t().readings} · ${state.point}`), chart(readings, alarm)]),
     make("h3", {}, t().history),
     make("ol", { class: "history" }, ...history.map((step) => make("li", {},
-      make("div", {}, `${moment(step.at)}  ${t().states[step.from]} → ${t().states[step.to]}`),
-      make("div", { class: "sub" }, [step.cause, step.by && `${t().by} ${step.by}`, step.why, step.late && t().late].filter(Boolean).join(" · ")),
+      make("div", {}, `${moment(step.at)}  ${t().causes[step.cause] || step.cause}`),
+      make("div", { class: "sub" }, [step.from !== step.to && `${t().states[step.from]} → ${t().states[step.to]}`, step.by && `${t().by} ${step.by}`, step.why, step.late && t().late].filter(Boolean).join(" · ")),
     ))),
   );
   if (typing && $("ack-comment")) {
@@ -388,26 +396,38 @@ function drawDetail() {
   }
 }
 
+const resettable = (alarm) => alarm.latched && alarm.acked && alarm.condition === "NORMAL";
+
+function resetForm(alarm) {
+  const button = make("button", { type: "submit", class: "primary" }, t().reset);
+  return actionForm(alarm, "reset", button, [make("p", { class: "quiet" }, t().resetHint)], () => ({ rev: alarm.rev }));
+}
+
 function ackForm(alarm) {
   const comment = make("textarea", { id: "ack-comment", maxlength: "1000", placeholder: t().ackHint, "aria-label": t().ackHint,
     oninput: () => { state.draft = comment.value; } });
   comment.value = state.draft;
-  const error = make("p", { class: "error", role: "alert" });
   const button = make("button", { type: "submit", class: "primary" }, t().acknowledge);
+  return actionForm(alarm, "acknowledge", button, [comment], () => ({ rev: alarm.rev, comment: comment.value.trim() || null }));
+}
+
+function actionForm(alarm, action, button, parts, body) {
+  const error = make("p", { class: "error", role: "alert" });
   return make("form", { class: "ack", onsubmit: async (event) => {
     event.preventDefault();
     button.disabled = true;
     error.textContent = "";
     try {
-      await api(alarmPath(alarm.alarm_id) + "/acknowledge", { method: "POST", body: { rev: alarm.rev, comment: comment.value.trim() || null } });
+      await api(`${alarmPath(alarm.alarm_id)}/${action}`, { method: "POST", body: body() });
       state.draft = "";
       await refresh();
     } catch (problem) {
       button.disabled = false;
-      error.textContent = problem.message;
-      if (problem.status === 409) { await refresh(); }
+      if (problem.status === 409) await refresh();
+      const shown = $("detail").querySelector("form.ack .error") || error;
+      shown.textContent = problem.message;
     }
-  } }, comment, button, error);
+  } }, ...parts, button, error);
 }
 
 function pointsTable(points) {
@@ -424,10 +444,18 @@ function pointsTable(points) {
   ))));
 }
 
+// Words (open, closed) cannot be drawn: the newest changes, newest first.
+function lastWords(readings) {
+  const items = ((readings && readings.items) || []).filter((r) => r.last !== null);
+  const changes = items.filter((r, i) => i === 0 || r.last !== items[i - 1].last).slice(-8).reverse();
+  if (!changes.length) return make("p", { class: "quiet" }, t().noReadings);
+  return make("ol", { class: "history" }, ...changes.map((r) => make("li", {}, `${clock(r.time)}  ${value(r.last, readings.unit)}`)));
+}
+
 function chart(readings, alarm) {
-  const samples = ((readings && readings.items) || []).map((r) => [Date.parse(r.time), typeof r.mean === "number" ? r.mean : Number(r.last)])
+  const samples = ((readings && readings.items) || []).map((r) => [Date.parse(r.time), typeof r.mean === "number" ? r.mean : typeof r.last === "number" ? r.last : NaN])
     .filter(([, v]) => Number.isFinite(v));
-  if (samples.length < 2) return make("p", { class: "quiet" }, t().noReadings);
+  if (samples.length < 2) return lastWords(readings);
   const W = 400, H = 140, left = 46, bottom = 18, top = 10, right = 8;
   const limit = readings.unit === alarm.unit && typeof alarm.limit === "number" ? alarm.limit : null;
   const values = samples.map(([, v]) => v).concat(limit === null ? [] : [limit]);

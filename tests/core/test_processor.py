@@ -1,0 +1,271 @@
+"""The pure middle: the same frames always give the same outcome, from wherever one begins to replay them."""
+
+from __future__ import annotations
+
+import itertools
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.model import (
+    HOUR,
+    MINUTE,
+    SECOND,
+    AssetsChanged,
+    CommandDone,
+    CommandName,
+    Event,
+    Frame,
+    FrameKind,
+    FrameRejected,
+    IsaState,
+    Quality,
+    Start,
+    Transition,
+)
+from gateway.core.processor import GATEWAY, Outcome, Processor, read_snapshot
+from tests.core.chronicle import (
+    ASSETS,
+    DEVICES,
+    NOON,
+    bundles,
+    command,
+    configurations,
+    control,
+    evening,
+    journal,
+    mqtt,
+    readings,
+    replayed,
+)
+
+END = len(evening())
+
+
+def events(outcomes: list[Outcome]) -> list[Event]:
+    return [event for outcome in outcomes for event in outcome.events]
+
+
+def steps(outcomes: list[Outcome]) -> list[tuple[str, str, IsaState, bool]]:
+    return [(t.alarm_id, t.cause, t.to_state, t.late) for t in events(outcomes) if isinstance(t, Transition)]
+
+
+def in_force(**more: object) -> Processor:
+    """A processor with the shipped configuration and the small city."""
+    processor = Processor(configurations(), **more)  # type: ignore[arg-type]  # only the hook
+    replayed(journal()[:3], processor)
+    return processor
+
+
+# -- replay -----------------------------------------------------------------------------------------------------------
+
+
+@given(cuts=st.lists(st.integers(1, END), min_size=1, max_size=3, unique=True).map(sorted))
+def test_a_replay_from_any_snapshots_gives_the_same_state_and_the_same_outcomes(cuts: list[int]) -> None:
+    whole, expected = replayed(journal())
+    processor, got = Processor(configurations()), []
+    for begin, end in itertools.pairwise([0, *cuts, END]):
+        again = Processor(configurations())
+        if begin:
+            again.restore(processor.snapshot())
+            assert again.snapshot() == processor.snapshot()
+        processor, outcomes = replayed(journal()[begin:end], again)
+        got += outcomes
+    assert got == expected
+    assert processor.snapshot() == whole.snapshot()
+
+
+@given(at=st.integers(1, END), size=st.integers(1, 3))
+def test_how_a_batch_is_cut_into_slices_changes_nothing(at: int, size: int) -> None:
+    before, _ = replayed(journal()[: at - 1])
+    whole, (expected,) = replayed([journal()[at - 1]], before)
+    sliced, _ = replayed(journal()[: at - 1])
+    frames = evening()[at - 1]
+    outcome = Outcome(at, [], [])
+    for first in range(0, len(frames), size):
+        sliced.process_slice(at, frames[first : first + size], first, outcome)
+    sliced.position = at
+    assert outcome == expected
+    assert sliced.snapshot() == whole.snapshot()
+
+
+def test_the_evening_holds_what_the_replay_must_survive() -> None:
+    """The chronicle would prove nothing if it were dull."""
+    processor, outcomes = replayed(journal())
+    kinds = {frame.kind for batch in evening() for frame in batch}
+    assert kinds == set(FrameKind)
+    causes = {t.cause for t in events(outcomes) if isinstance(t, Transition)}
+    assert causes >= {"T3", "T6", "T7", "T10"}
+    assert {type(event) for event in events(outcomes)} == {Transition, FrameRejected, CommandDone, AssetsChanged}
+    total = processor.ledger.total
+    assert total.duplicate == 1
+    assert set(total.rejected) == {"unknown_device", "bad_payload", "retained"}
+    assert {r.quality for r in readings(outcomes)} == {Quality.GOOD, Quality.BAD}
+    assert any(r.historical for r in readings(outcomes))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00", b"{}", msgspec.msgpack.encode({"version": 99})])
+def test_what_is_not_a_snapshot_is_refused_with_a_reason(data: bytes) -> None:
+    with pytest.raises(ValueError, match="not a snapshot"):
+        read_snapshot(data)
+
+
+def test_a_snapshot_of_another_version_is_refused() -> None:
+    processor, _ = replayed(journal()[:4])
+    other = msgspec.msgpack.encode({**msgspec.msgpack.decode(processor.snapshot()), "version": 99})
+    with pytest.raises(ValueError, match="version 99"):
+        Processor(configurations()).restore(other)
+
+
+# -- before there is a configuration ----------------------------------------------------------------------------------
+
+
+def test_before_a_configuration_is_in_force_frames_are_kept_with_the_reason() -> None:
+    processor = Processor(configurations())
+    outcome = processor.process(1, [mqtt("lamp-1", {"power": 1.0}, NOON, kind="lamp")])
+    (event,) = outcome.events
+    assert isinstance(event, FrameRejected)
+    assert event.rejection.code == "not_configured"
+    assert processor.ledger.total.rejected == {"not_configured": 1}
+
+
+def test_assets_that_come_before_the_configuration_are_there_when_it_comes() -> None:
+    frames = [evening()[0], evening()[2], evening()[1]]
+    processor, _ = replayed(enumerate(frames, 1))
+    outcome = processor.process(4, [mqtt("cover-1", {"tilt": 3.0}, NOON + SECOND)])
+    assert [(r.asset, r.value) for r in outcome.readings] == [("cover-1", 3.0)]
+
+
+# -- silence and outages ----------------------------------------------------------------------------------------------
+
+
+def test_after_two_hours_away_overdue_deadlines_fire_once_in_order_marked_late() -> None:
+    processor = in_force()
+    tilted = [mqtt("cover-1", {"tilt": 20.0}, NOON + 10 * SECOND), mqtt("cover-2", {"tilt": 20.0}, NOON + 5 * SECOND)]
+    processor.process(4, tilted[::-1])
+    back = NOON + 2 * HOUR
+    outcome = processor.process(5, [control(FrameKind.START, Start(False), back)])
+    raised = [t for t in outcome.events if isinstance(t, Transition)]
+    assert [(t.alarm_id, t.cause, t.late) for t in raised] == [
+        ("cover-2/manhole-tilted", "T3", True),
+        ("cover-1/manhole-tilted", "T3", True),
+    ]
+    assert [t.at - NOON for t in raised] == [35 * SECOND, 40 * SECOND]  # when they were due, not when we noticed
+    again = processor.process(6, [control(FrameKind.START, Start(False), back + SECOND)])
+    assert not again.events
+
+
+def test_nobody_fell_silent_while_we_were_away() -> None:
+    processor = in_force()
+    processor.process(4, [mqtt("lamp-1", {"power": 90.0}, NOON + SECOND, kind="lamp")])
+    back = NOON + 10 * HOUR  # a lamp is silent after 45 min
+    outcome = processor.process(5, [control(FrameKind.START, Start(False), back)])
+    assert not outcome.events
+    assert processor.next_deadline is not None
+    assert processor.next_deadline > back
+    silent = processor.process(6, [control(FrameKind.TICK, b"", back + 50 * MINUTE)])
+    assert {t[0] for t in steps([silent])} >= {"lamp-1/lamp-offline"}
+
+
+def test_a_storage_failure_that_ended_the_last_life_is_an_alarm_of_the_gateway() -> None:
+    processor = in_force()
+    outcome = processor.process(4, [control(FrameKind.START, Start(False, "EIO on fdatasync"), NOON + SECOND)])
+    assert steps([outcome]) == [("gateway/gateway-journal-failed", "T3", IsaState.UNACK, False)]
+    assert [(r.asset, r.point, r.value) for r in outcome.readings] == [(GATEWAY.asset, "journal_failed", True)]
+
+
+# -- frames that raise ------------------------------------------------------------------------------------------------
+
+
+def raise_on_poison(frame: Frame) -> None:
+    if b"poison" in frame.payload:
+        raise RuntimeError("sabotage")
+
+
+def test_a_frame_that_raises_is_quarantined_and_the_next_500_are_processed() -> None:
+    processor = in_force(hook=raise_on_poison)
+    poison = mqtt("cover-1", b'{"poison": 1}', NOON + SECOND)
+    after = [mqtt("cover-2", {"tilt": 1.0}, NOON + 2 * SECOND + i, seq=i) for i in range(500)]
+    outcome = processor.process(4, [poison, *after])
+    refused = [e for e in outcome.events if isinstance(e, FrameRejected)]
+    assert [(e.position, e.index, e.rejection.code) for e in refused] == [(4, 0, "crashed")]
+    assert "sabotage" in refused[0].rejection.reason
+    assert len([r for r in outcome.readings if r.asset == "cover-2"]) == 500
+    balance = processor.ledger.balance()
+    assert (balance["received"], balance["stored"], balance["rejected"]) == (501, 500, {"crashed": 1})
+    assert balance["balanced"]
+    assert ("gateway/gateway-crash-quarantine", "T3", IsaState.UNACK, False) in steps([outcome])
+
+
+def test_a_frame_that_ended_the_process_is_passed_over_unseen() -> None:
+    def deadly(frame: Frame) -> None:
+        assert b"poison" not in frame.payload, "it was looked at"
+
+    processor = in_force(hook=deadly)
+    frames = [mqtt("cover-1", b'{"poison": 1}', NOON + SECOND), mqtt("cover-2", {"tilt": 1.0}, NOON + 2 * SECOND)]
+    outcome = processor.process(4, frames, frozenset({0}))
+    (refused,) = [e for e in outcome.events if isinstance(e, FrameRejected)]
+    assert "ended the process" in refused.rejection.reason
+    assert [r.asset for r in outcome.readings if r.asset != GATEWAY.asset] == ["cover-2"]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        control(FrameKind.COMMAND, b"\xc1 not msgpack", NOON + SECOND),
+        control(FrameKind.ASSETS, b'{"assets": 7}', NOON + SECOND),
+        control(FrameKind.CONFIG, b"", NOON + SECOND, "0" * 32),
+        control(FrameKind.SYSTEM, b"[]", NOON + SECOND),
+        control(FrameKind.START, b"", NOON + SECOND),
+        control(FrameKind.BLIND, b'{"since": "long ago"}', NOON + SECOND),
+    ],
+    ids=lambda frame: str(frame.kind),
+)
+def test_a_control_frame_nobody_can_read_does_not_stop_the_stream(frame: Frame) -> None:
+    processor = in_force()
+    outcome = processor.process(4, [frame, mqtt("cover-2", {"tilt": 1.0}, NOON + 2 * SECOND)])
+    (refused,) = [e for e in outcome.events if isinstance(e, FrameRejected)]
+    assert refused.rejection.code == "crashed"
+    assert "cover-2" in {r.asset for r in outcome.readings}
+    assert processor.ledger.balance()["balanced"], "the ledger counts telemetry only"
+    assert processor.ledger.total.received == 1
+
+
+# -- commands and configuration -------------------------------------------------------------------------------------
+
+
+def test_a_command_sent_twice_is_carried_out_once_and_answered_twice() -> None:
+    processor = in_force()
+    processor.process(4, [mqtt("cover-1", {"tilt": 70.0}, NOON + SECOND)])
+    asked = command(CommandName.ACKNOWLEDGE, "cover-1/manhole-open", 1, NOON + 2 * SECOND, "c-1")
+    once = processor.process(5, [asked])
+    twice = processor.process(6, [msgspec.structs.replace(asked, received_at=NOON + 3 * SECOND)])
+    assert steps([once]) == [("cover-1/manhole-open", "T10", IsaState.ACKED, False)]
+    assert not steps([twice])
+    assert [e.refused for e in events([once, twice]) if isinstance(e, CommandDone)] == [None, None]
+
+
+def test_a_change_of_rules_keeps_standing_alarms_and_running_delays() -> None:
+    processor = in_force()
+    processor.process(4, [mqtt("cover-1", {"tilt": 70.0}, NOON), mqtt("cover-2", {"tilt": 20.0}, NOON + 1)])
+    changed = bundles()[1].hash
+    outcome = processor.process(5, [control(FrameKind.CONFIG, b"", NOON + 10 * SECOND, changed)])
+    assert not steps([outcome])
+    assert processor.configuration is configurations()[changed]
+    assert processor.engine is not None
+    record = processor.engine.alarm("cover-1/manhole-open")
+    assert record is not None
+    assert record.isa_state is IsaState.UNACK
+    due = processor.process(6, [control(FrameKind.TICK, b"", NOON + 21 * SECOND)])
+    assert ("cover-2/manhole-tilted", "T3", IsaState.UNACK, False) in steps([due]), "20 s now, counted from the start"
+
+
+def test_names_made_up_by_a_sender_fill_neither_ledger_nor_registry() -> None:
+    processor = in_force()
+    frames = [mqtt(f"ghost-{i}", {"tilt": 1.0}, NOON + i) for i in range(2_000)]
+    processor.process(4, frames)
+    assert set(processor.ledger.accounts) == {"?"}
+    assert processor.registry.device_count == len(DEVICES)
+    assert processor.registry.asset_count == len(ASSETS) + 1  # and the gateway itself

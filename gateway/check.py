@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.config.assets import load_asset_files
-from gateway.config.bundle import compile_bundle, read_bundle
+from gateway.config.bundle import case_files, compile_bundle, read_bundle
+from gateway.config.profile_cases import run_all_cases
 from gateway.config.settings import Settings, load_settings
 from gateway.errors import ConfigError, Mistake
 from gateway.sources.broker import loss_window
@@ -54,7 +55,10 @@ def check_everything(config: Path | None) -> CheckReport:
     except ConfigError as error:
         report.mistakes += error.mistakes
         return report
-    report.counts = {"profiles": len(configuration.profiles), "rules": len(configuration.rules.rules)}
+    report.counts = {"profiles": len(configuration.profiles), "rules": len(configuration.rules)}
+    cases, failed = run_all_cases(case_files(settings), configuration.profiles)
+    report.counts["cases"] = cases
+    report.mistakes += failed
     try:
         assets, devices = load_asset_files({str(file): file for file in settings.assets}, configuration.profiles)
         report.counts |= {"assets": len(assets), "devices": len(devices)}

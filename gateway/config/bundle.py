@@ -42,6 +42,17 @@ class Bundle(msgspec.Struct, frozen=True):
             raise ConfigError([Mistake("bundle", None, "", f"not a configuration bundle: {error}")]) from error
 
 
+CASES = ".cases.yaml"
+
+
+def case_files(settings: Settings) -> dict[str, str]:
+    """The captured frames beside the profiles: name → text."""
+    found: dict[str, str] = {}
+    for folder in (shipped("device_profiles"), *settings.profiles):
+        found |= read_tree(folder, CASES)
+    return found
+
+
 def read_bundle(settings: Settings) -> Bundle:
     """The shipped files, with the operator's folders laid over them (a file of the same name replaces the shipped
     one). Raises ConfigError for folders and files that cannot be read."""
@@ -52,7 +63,7 @@ def read_bundle(settings: Settings) -> Bundle:
     for folder in settings.rules:
         rules |= read_tree(folder)
     return Bundle(
-        {name: text for name, text in sorted(profiles.items()) if not name.endswith(".cases.yaml")},
+        {name: text for name, text in sorted(profiles.items()) if not name.endswith(CASES)},
         {name: text for name, text in sorted(rules.items()) if not name.startswith("tests/")},
     )
 

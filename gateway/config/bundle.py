@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.config.profile_cases import CASES
 from gateway.config.profiles import load_profiles
 from gateway.config.rules import load_rules
 from gateway.config.settings import Settings
@@ -40,9 +41,6 @@ class Bundle(msgspec.Struct, frozen=True):
             return msgspec.json.decode(data, type=cls)
         except msgspec.MsgspecError as error:
             raise ConfigError([Mistake("bundle", None, "", f"not a configuration bundle: {error}")]) from error
-
-
-CASES = ".cases.yaml"
 
 
 def case_files(settings: Settings) -> dict[str, str]:

@@ -108,7 +108,13 @@ class Store:
         with self._writer.connect() as connection:
             dialect.check(connection)
         self.schema_before = migrate.upgrade(self._writer)
-        self._events = EventWriter(self._writer.dialect.name, self._rejected)
+        kind = self._writer.dialect.name
+        self._events = EventWriter(kind, self._rejected)
+        # Made once: building one of these costs more than running it.
+        self._exactly = dialect.upsert(kind, progress, key=("name",))
+        self._forward = dialect.upsert(
+            kind, progress, key=("name",), where=lambda excluded: excluded.position > progress.c.position
+        )
         with self._writer.connect() as connection:
             self._position = _progress(connection, POSITION)
             self._rejected.load(connection)
@@ -144,7 +150,7 @@ class Store:
 
     def _advance(self, connection: sa.Connection, position: int, events: Sequence[Event], receivers: Receivers) -> None:
         self._events.write(connection, position, events, receivers)
-        _set_progress(connection, self._writer.dialect.name, POSITION, position)
+        connection.execute(self._forward, {"name": POSITION, "position": position})
 
     # ------------------------------------------------------------------ alarms, assets, evidence
 
@@ -253,7 +259,8 @@ class Store:
         return await self._read(lambda c: _progress(c, f"cursor:{name}"))
 
     async def set_cursor(self, name: str, position: int) -> None:
-        await self._write(lambda c: _set_progress(c, self._writer.dialect.name, f"cursor:{name}", position, exact=True))
+        row = {"name": f"cursor:{name}", "position": position}
+        await self._write(lambda c: c.execute(self._exactly, row))
 
     async def create_token(self, name: str, role: Role, at: Micros, expires_at: Micros | None = None) -> str:
         """A new bearer token, returned this once and never again. ValueError when the name is taken or not a name."""
@@ -337,11 +344,3 @@ def _failure(what: str, error: Exception) -> StorageFailed:
 
 def _progress(connection: sa.Connection, name: str) -> int:
     return connection.execute(sa.select(progress.c.position).where(progress.c.name == name)).scalar() or 0
-
-
-def _set_progress(connection: sa.Connection, kind: str, name: str, position: int, *, exact: bool = False) -> None:
-    """Move a position forward; only ``exact`` may move it back."""
-    forward = None if exact else (lambda excluded: excluded.position > progress.c.position)
-    connection.execute(
-        dialect.upsert(kind, progress, key=("name",), where=forward), {"name": name, "position": position}
-    )

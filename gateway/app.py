@@ -149,8 +149,7 @@ class Gateway:
         """Everything that keeps state on the disk."""
         settings = self.settings
         snapshots = SnapshotFolder(data / "snapshots")
-        known = snapshots.positions()
-        self.journal = await EmbeddedJournal.open(data, verify_from=known[-1] if known else 0)
+        self.journal = await EmbeddedJournal.open(data)
         stack.push_async_callback(self.journal.close)
         self.receivers = self._make_receivers(stack)
         names = tuple(self.receivers)
@@ -162,6 +161,7 @@ class Gateway:
             retention=HistoryRetention(kept.keep, kept.keep_minutes, kept.keep_hours, kept.max_size),
         )
         stack.push_async_callback(self.historian.close)
+        await self.journal.advance_to(max(self.store.position, self.historian.position))
         for damage in (*self.journal.damage, *self.historian.damage, *snapshots.damaged):
             log.error("damage found", what=damage)
         self.clock = Clock(self.journal.last_received_at)
@@ -478,10 +478,14 @@ class Gateway:
         while True:
             await asyncio.sleep(60)
             minutes += 1
-            await self.historian.compact(self.clock.now())
-            if minutes % 60 == 0:
-                for name in await self.historian.retain(self.clock.now()):
-                    log.info("history given up", file=name)
+            try:
+                await self.historian.compact(self.clock.now())
+                if minutes % 60 == 0:
+                    for name in await self.historian.retain(self.clock.now()):
+                        log.info("history given up", file=name)
+            except Unavailable as error:
+                # No room or memory just now: nothing is lost, the next minute tries again.
+                log.warning("history upkeep put off", reason=str(error))
 
     def _watch_clock(self) -> None:
         report = self.clock.check()

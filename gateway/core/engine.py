@@ -611,20 +611,22 @@ class Engine:
             touched[device.asset] = None
         self.registry.upsert(assets, devices)
         changed = [asset for name in touched if (asset := self.registry.asset(name)) is not None]
-        for asset in changed:
-            self._bind(asset)
-        # Children may have been there before the parent they name.
+        # Children may have been there before the parent they name; a parent has more or fewer of them now.
         members = {asset.asset: asset for asset in changed}
         for link in self._links:
             for asset in changed:
                 for child in self.registry.children(link, asset.asset):
                     members.setdefault(child, self.registry.asset(child) or asset)
+        concerned = self._parents_of(members)
+        for asset in changed:
+            self._bind(asset)
         for asset in members.values():
             self._regroup(asset)
+        concerned |= {asset.asset: None for asset in changed} | self._parents_of(members)
         for asset in changed:
             self._close_orphans(self._assets[asset.asset], at, out)
-        for asset in changed:
-            self._reconsider(self._assets[asset.asset], at, out)
+        for name in concerned:
+            self._reconsider(self._assets[name], at, out)
 
     def replace_rules(self, rules: RuleSet, at: Micros, out: list[Event]) -> None:
         """Put other rules in force. Alarms of rules that stay keep their state; alarms of rules that are gone or
@@ -636,6 +638,11 @@ class Engine:
             self._close_orphans(state, at, out)
         for state in self._assets.values():
             self._reconsider(state, at, out)
+
+    def _parents_of(self, members: Iterable[str]) -> dict[str, None]:
+        """The assets in whose groups ``members`` are counted now, in their order."""
+        states = (self._assets.get(name) for name in members)
+        return {joined[0].id: None for state in states if state is not None for joined in state.parents if joined}
 
     def _use(self, rules: RuleSet) -> None:
         self.rules = rules
@@ -781,9 +788,16 @@ class Engine:
                     state.silent[watch.key] = state.silent.get(watch.key, 0) + 1
 
     def _reconsider(self, state: AssetState, at: Micros, out: list[Event]) -> None:
-        """Ask every rule about an asset whose limits may have changed."""
+        """Ask every rule about an asset whose limits, causes or members may have changed."""
         checks = sum(1 << check.index for check in state.plan.checks if not check.rule.event)
         self._ask(state, checks, (1 << len(state.plan.memberships)) - 1, at, out, False)
+        for check in state.plan.checks:
+            alarm = state.alarms.get(check.rule.id)
+            if alarm is not None:
+                step = alarm.suppress(at, self._standing_causes(state, check.rule), check.rule.settle)
+                if step is not None:
+                    out.append(step)
+                self._schedule(alarm, alarm.due(check.rungs))
 
     def _unregistered(self, asset_id: str) -> AssetState:
         state = self._assets[asset_id] = AssetState(asset_id, Plan())

@@ -1,0 +1,204 @@
+"""What each kind of condition says to good, bad, missing and odd values. 1 true, 0 false, None unknown."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.core.model import Asset, Quality, Value
+from tests.core.street import Street
+
+RULE = """
+- rule: probe
+  applies_to: {kind: %s}
+  when: %s
+  response: look
+"""
+BAD = object()
+UNCERTAIN = object()
+
+
+def truth(kind: str, when: str, values: dict[str, object], attributes: dict[str, float] | None = None) -> object:
+    """What the mildest rung of a rule says once ``values`` have arrived."""
+    asset = Asset("a", kind, attributes=dict(attributes or {}))
+    street = Street(RULE % (kind, when), [asset])
+    for point, value in values.items():
+        if value is BAD or value is UNCERTAIN:
+            quality = Quality.BAD if value is BAD else Quality.UNCERTAIN
+            street.send(street.now, "a", timed=False, quality=quality, **{point: 1e9})
+        else:
+            street.send(street.now, "a", timed=False, **{point: value})  # type: ignore[arg-type]
+    state = street.engine._assets["a"]
+    assert not street.engine.not_applicable("a"), street.engine.not_applicable("a")
+    return state.plan.checks[0].rungs[0].raises(state)
+
+
+@pytest.mark.parametrize(
+    ("when", "value", "expected"),
+    [
+        ("{point: depth, above: 5 cm}", 5.0, True),
+        ("{point: depth, above: 5 cm}", 4.999, False),
+        ("{point: depth, above: 5 cm, inclusive: false}", 5.0, False),
+        ("{point: depth, above: 0.05 m}", 5, True),
+        ("{point: depth, below: 5}", 5.0, False),
+        ("{point: depth, below: 5, inclusive: true}", 5.0, True),
+        ("{point: depth, outside: [1, 2]}", 1.0, False),
+        ("{point: depth, outside: [1, 2]}", 2.01, True),
+        ("{point: depth, above: 5}", True, None),
+        ("{point: depth, above: 5}", "deep", None),
+        ("{point: depth, above: 5}", float("nan"), None),
+        ("{point: depth, above: 5}", BAD, None),
+        ("{point: depth, above: 5}", UNCERTAIN, None),
+        ("{not: {point: depth, above: 5}}", 4.0, True),
+        ("{not: {point: depth, above: 5}}", BAD, None),
+    ],
+)
+def test_limits(when: str, value: object, expected: bool | None) -> None:
+    assert truth("road", when, {"depth": value}) is expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value", "expected"),
+    [
+        ("true", True, True),
+        ("true", 1, False),
+        ("1", True, False),
+        ("1", 1.0, True),
+        ("open", "open", True),
+        ("[open, missing]", "missing", True),
+        ("[2, 32, 40]", 32, True),
+        ("[2, 32, 40]", 57, False),
+        ("false", BAD, None),
+    ],
+)
+def test_a_state_is_compared_with_its_type(wanted: str, value: object, expected: bool | None) -> None:
+    assert truth("manhole", f"{{point: cover, is: {wanted}}}", {"cover": value}) is expected
+
+
+def test_a_point_never_reported_is_unknown_unless_the_rule_says_what_absence_means() -> None:
+    assert truth("lamp", "{point: cmd_on, is: true}", {}) is None
+    assert truth("lamp", "{point: cmd_on, is: true, absent: true}", {}) is True
+    assert truth("lamp", "{point: cmd_on, is: true, absent: true}", {"cmd_on": BAD}) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"depth": 9.0, "battery": 1.0}, True),
+        ({"depth": 9.0, "battery": 90.0}, False),
+        ({"depth": 9.0, "battery": BAD}, None),
+        ({"depth": 1.0, "battery": BAD}, False),
+        ({"depth": 9.0}, None),
+    ],
+)
+def test_all_is_false_as_soon_as_one_is(values: dict[str, object], expected: bool | None) -> None:
+    assert truth("road", "{all: [{point: depth, above: 5}, {point: battery, below: 20}]}", values) is expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"depth": 9.0, "battery": BAD}, True),
+        ({"depth": 1.0, "battery": BAD}, None),
+        ({"depth": 1.0}, False),  # what was never reported makes no difference
+        ({}, None),
+    ],
+)
+def test_any_is_true_as_soon_as_one_is(values: dict[str, object], expected: bool | None) -> None:
+    assert truth("road", "{any: [{point: depth, above: 5}, {point: battery, below: 20}]}", values) is expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"power": 19.9, "dim": 100.0}, True),
+        ({"power": 20.0, "dim": 100.0}, False),
+        ({"power": 9.9, "dim": 50.0}, True),
+        ({"power": 10.0, "dim": 50.0}, False),
+        ({"power": 0.0, "dim": BAD}, None),
+        ({"power": 0.0}, None),
+        ({"power": 0.0, "dim": 0.0}, False),
+    ],
+)
+def test_a_limit_can_be_a_share_of_attributes_and_points(values: dict[str, object], expected: bool | None) -> None:
+    when = "{point: power, below: 20 %, of: [rated_power, dim]}"
+    assert truth("lamp", when, values, {"rated_power": 100.0}) is expected
+
+
+def test_a_limit_can_be_an_attribute_with_factor_addition_and_default() -> None:
+    assert truth(
+        "bridge", "{point: gvw, above: {attribute: posted_limit, factor: 1.2}}", {"gvw": 24.0}, {"posted_limit": 20.0}
+    )
+    when = "{point: wetwell, above: {attribute: L6, plus: -0.3 m}}"
+    assert truth("pump", when, {"wetwell": 3.7}, {"L6": 4.0}) is True
+    assert truth("pump", when, {"wetwell": 3.69}, {"L6": 4.0}) is False
+    assert truth("manhole", "{point: tilt, above: {attribute: tilt_limit, default: 15 deg}}", {"tilt": 15.0}) is True
+
+
+@pytest.mark.parametrize(
+    ("when", "values", "expected"),
+    [
+        ("{any_pump: {point: pN_run, is: true}}", {"p1_run": False, "p3_run": True}, True),
+        ("{any_pump: {point: pN_run, is: true}}", {"p1_run": False, "p2_run": False}, False),
+        ("{any_pump: {point: pN_run, is: true}}", {"p1_run": False, "p2_run": BAD}, None),
+        ("{any_pump: {point: pN_run, is: true}}", {"p1_run": True, "p2_run": BAD}, True),
+        ("{any_pump: {point: pN_run, is: true}}", {}, None),
+        ("{every_pump: {point: pN_run, is: true}}", {"p1_run": True, "p2_run": True}, True),
+        ("{every_pump: {point: pN_run, is: true}}", {"p1_run": True, "p2_run": False}, False),
+        ("{not: {any_pump: {point: pN_run, is: true}}}", {"p1_run": False}, True),
+        ("{any_pump: {all: [{point: pN_run, is: true}, {point: pN_current, below: 1}]}}",
+         {"p1_run": True, "p1_current": 9.0, "p2_run": False, "p2_current": 0.0}, False),
+        ("{any_pump: {all: [{point: pN_run, is: true}, {point: pN_current, below: 1}]}}",
+         {"p1_run": True, "p1_current": 9.0, "p2_run": True, "p2_current": 0.0}, True),
+    ],
+)  # fmt: skip
+def test_pumps_that_never_reported_do_not_exist(when: str, values: dict[str, object], expected: bool | None) -> None:
+    assert truth("pump", when, values) is expected
+
+
+def test_a_rate_is_the_change_since_the_oldest_sample_within_the_window() -> None:
+    street = Street(RULE % ("pipe", "{point: level, rate: {over: 10m, above: 0.5 m}}"), [Asset("a", "pipe")])
+    for minute in range(0, 60):
+        street.send(minute * 60, "a", level=minute * 0.049)
+    assert street.transitions == []
+    street.send(3600, "a", level=59 * 0.049 + 0.1)
+    assert street.story("a/probe") == [(3600, "T3", "UNACK")]
+
+
+def test_a_branch_without_level_takes_the_level_of_the_rule() -> None:
+    rule = """
+- rule: mixed
+  applies_to: {kind: road}
+  level: III
+  when:
+    any:
+      - {point: battery, below: 20}
+      - {point: depth, above: [{limit: 5, level: IV}, {limit: 25, level: I}]}
+  response: look
+"""
+    street = Street(rule, [Asset("a", "road")])
+    street.send(0, "a", battery=10.0)
+    assert street.record("a/mixed").level.name == "III"
+    street.send(1, "a", depth=30.0)
+    assert street.record("a/mixed").level.name == "I"
+
+
+def test_the_record_shows_the_number_that_decided() -> None:
+    rule = RULE % ("lamp", "{all: [{point: cmd_on, is: true}, {point: power, below: 20 %, of: [rated_power]}]}")
+    street = Street(rule, [Asset("a", "lamp", attributes={"rated_power": 120.0})])
+    street.send(0, "a", cmd_on=True, power=3.0)
+    record = street.record("a/probe")
+    assert (record.value, record.limit, record.unit) == (3.0, 24.0, "W")
+
+
+def test_a_plain_limit_is_not_even_asked_while_it_is_normal() -> None:
+    street = Street(RULE % ("road", "{point: depth, above: 5}"), [Asset("a", "road")])
+    point = street.engine._assets["a"].plan.by_point["depth"]
+    assert (point.banded, point.always, point.high) == (1, 0, 5.0)
+
+
+def test_an_asset_without_the_attribute_has_no_such_alarm() -> None:
+    street = Street(RULE % ("lamp", "{point: power, below: 20 %, of: [rated_power]}"), [Asset("a", "lamp")])
+    assert street.engine.not_applicable("a") == {"probe": "attribute rated_power"}
+    values: dict[str, Value] = {"power": 0.0}
+    street.send(0, "a", **values)
+    assert street.transitions == []

@@ -1,0 +1,293 @@
+"""The laws of docs/alarms.md, over random scripts of readings, silences, commands, restarts and late wake-ups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from gateway.core.model import AlarmRecord, Asset, CommandName, Condition, IsaState, Quality, Shelve, Transition
+from tests.core.street import START, Street
+
+RULES = """
+- rule: road-depth
+  applies_to: {kind: road}
+  when:
+    point: depth
+    above:
+      - {limit: 5, level: IV, on_delay: 20s}
+      - {limit: 15, level: II, on_delay: 10s}
+      - {limit: 25, level: I, on_delay: 0s}
+    deadband: 3
+  off_delay: 15s
+  suppress_when: [{cause: basin-flooded, link: catchment}]
+  settle: 10s
+  response: close the road
+- rule: wet
+  applies_to: {kind: road}
+  when: {point: depth, above: 10, deadband: 5}
+  latch: true
+  response: look
+- rule: battery
+  applies_to: {kind: road}
+  when: {point: battery, below: 20, deadband: 5}
+  on_delay: 2 readings
+  level: III
+- rule: offline
+  applies_to: {kind: road}
+  when: {silent: 3}
+  on_bad_data: assume_active
+  suppress_when: [{cause: basin-flooded, link: catchment}]
+  response: look
+- rule: jump
+  applies_to: {kind: road}
+  when: {point: depth, rate: {over: 30s, above: 12}}
+  response: look
+- rule: splash
+  applies_to: {kind: road}
+  when: {point: rssi, above: -50}
+  event: true
+  response: look
+- rule: basin-flooded
+  applies_to: {kind: catchment}
+  when: {share: {of: road, link: catchment, where: {any: [{point: depth, above: 15}, {silent: 3}]}, above: 60 %}}
+  on_delay: 12s
+  level: I
+  response: everybody
+"""
+ROADS = ("r1", "r2", "r3")
+ALARMS = tuple(f"{road}/{rule}" for road in ROADS for rule in ("road-depth", "wet", "battery", "offline", "splash"))
+
+depths = st.sampled_from([0.0, 2.0, 2.1, 4.9, 5.0, 9.0, 12.0, 15.0, 22.0, 25.0, 40.0])
+steps = st.lists(
+    st.tuples(
+        st.sampled_from([0, 1, 3, 7, 10, 15, 20, 31, 90]),
+        st.one_of(
+            st.tuples(st.just("depth"), st.sampled_from(ROADS), depths),
+            st.tuples(st.just("battery"), st.sampled_from(ROADS), st.sampled_from([10.0, 19.0, 22.0, 90.0])),
+            st.tuples(st.just("rssi"), st.sampled_from(ROADS), st.sampled_from([-90.0, -40.0])),
+            st.tuples(st.just("bad"), st.sampled_from(ROADS), st.sampled_from([Quality.BAD, Quality.UNCERTAIN])),
+            st.tuples(st.just("late"), st.sampled_from(ROADS), depths),
+            st.tuples(
+                st.just("do"),
+                st.sampled_from(ALARMS),
+                st.sampled_from(
+                    [
+                        CommandName.ACKNOWLEDGE,
+                        CommandName.UNACKNOWLEDGE,
+                        CommandName.SHELVE,
+                        CommandName.UNSHELVE,
+                        CommandName.RESET,
+                        CommandName.COMMENT,
+                    ]
+                ),
+            ),
+            st.tuples(st.just("deaf"), st.just(""), st.sampled_from([5, 60, 300])),
+            st.tuples(st.just("nothing"), st.just(""), st.just(0)),
+        ),
+    ),
+    max_size=60,
+)
+Script = list[tuple[int, tuple[str, Any, Any]]]
+
+
+def street() -> Street:
+    roads = [Asset(road, "road", links={"catchment": "c1"}) for road in ROADS]
+    return Street(RULES, [Asset("c1", "catchment"), *roads], interval_s=lambda name: None if name == "c1" else 10)
+
+
+def play(town: Street, at: float, step: tuple[str, Any, Any]) -> None:
+    kind, whom, what = step
+    match kind:
+        case "depth" | "battery" | "rssi":
+            town.send(at, whom, **{kind: what})
+        case "bad":
+            town.send(at, whom, quality=what, depth=None)
+        case "late":
+            town.send(at, whom, measured=at - 700, depth=what)
+        case "do":
+            once = what is CommandName.SHELVE and whom.endswith("wet")
+            arguments = {"once": True} if once else {"seconds": 40}
+            town.do(at, what, whom, why="because", **(arguments if what is CommandName.SHELVE else {}))
+        case "deaf":
+            town.at(at)
+            town.engine.blind(town.engine.now, START + round((at + what) * 1e6))
+            town.at(at + what, late=True)
+        case _:
+            town.at(at)
+
+
+def times(script: Script) -> list[tuple[float, tuple[str, Any, Any]]]:
+    """The script with absolute times; what follows a deaf time comes after it."""
+    at = 0.0
+    timed: list[tuple[float, tuple[str, Any, Any]]] = []
+    for wait, step in script:
+        at += wait
+        timed.append((at, step))
+        if step[0] == "deaf":
+            at += step[2]
+    return timed
+
+
+def told(script: Script) -> Street:
+    town = street()
+    for at, step in times(script):
+        play(town, at, step)
+    town.at(town.now + 500)
+    return town
+
+
+def recorded(record: AlarmRecord) -> AlarmRecord:
+    """The record with pending folded away: waiting is not history."""
+    active = record.cond in (Condition.ACTIVE, Condition.PENDING_OFF)
+    return replace(record, cond=Condition.ACTIVE if active else Condition.NORMAL)
+
+
+@given(steps)
+def test_law_1_acknowledging_never_changes_the_condition_and_the_condition_never_acknowledges(script: Script) -> None:
+    last: dict[str, AlarmRecord] = {}
+    for step in told(script).transitions:
+        before = last.get(step.alarm_id)
+        last[step.alarm_id] = step.record
+        if before is None:
+            continue
+        if step.cause in ("T10", "T12", "T17"):
+            assert step.record.cond is before.cond
+        elif not before.acked:
+            assert not step.record.acked, step
+
+
+@given(steps)
+def test_law_3_acknowledged_and_unlatched_it_is_over_when_it_is_normal(script: Script) -> None:
+    last: dict[str, AlarmRecord] = {}
+    for step in told(script).transitions:
+        before = last.get(step.alarm_id)
+        last[step.alarm_id] = step.record
+        if step.cause == "T6" and before is not None and before.acked and not before.latched and before.annunciated:
+            assert step.to_state is IsaState.NORM
+
+
+@given(steps)
+def test_law_4_what_is_shelved_or_suppressed_is_recorded_and_tells_nobody(script: Script) -> None:
+    for step in told(script).transitions:
+        if step.notify:
+            assert step.record.annunciated
+            assert step.to_state not in (IsaState.SHLVD, IsaState.DSUPR, IsaState.OOSRV)
+        if step.record.shelve is not Shelve.UNSHELVED:
+            assert step.record.unshelve_at is not None
+            assert step.record.unshelve_at > step.at - 1
+
+
+@given(steps)
+def test_law_7_folding_the_recorded_transitions_gives_the_live_record(script: Script) -> None:
+    town = told(script)
+    folded: dict[str, Transition] = {}
+    for step in town.transitions:
+        before = folded.get(step.alarm_id)
+        assert step.rev == step.record.rev == (before.rev if before else 0) + 1
+        assert step.from_state is (before.to_state if before else IsaState.NORM)
+        assert step.to_state is step.record.isa_state
+        folded[step.alarm_id] = step
+    live = {record.alarm_id: record for record in town.engine.alarms() if record.rev}
+    assert set(live) == set(folded)
+    for alarm_id, record in live.items():
+        assert recorded(record) == recorded(folded[alarm_id].record)
+
+
+@given(steps, st.randoms(use_true_random=False))
+def test_law_8_waking_late_gives_the_same_transitions_as_waking_on_time(script: Script, random: Any) -> None:
+    late = told(script)
+    punctual = street()
+    for at, step in times(script):
+        while (due := punctual.engine.next_deadline) is not None and due <= START + at * 1e6:
+            punctual.engine.advance(due, punctual.events)
+            if random.random() < 0.5:
+                punctual.at(min(at, punctual.now + random.random()))
+        play(punctual, at, step)
+    while (due := punctual.engine.next_deadline) is not None and due <= late.engine.now:
+        punctual.engine.advance(due, punctual.events)
+    punctual.engine.advance(late.engine.now, punctual.events)
+    assert punctual.events == late.events
+    assert list(punctual.engine.alarms()) == list(late.engine.alarms())
+
+
+@given(steps)
+def test_law_9_the_isa_state_is_total_and_unique(script: Script) -> None:
+    for step in told(script).transitions:
+        record = step.record
+        holds = {
+            IsaState.OOSRV: record.out_of_service is not None,
+            IsaState.DSUPR: record.out_of_service is None and bool(record.suppressed_by),
+            IsaState.SHLVD: record.out_of_service is None
+            and not record.suppressed_by
+            and record.shelve is not Shelve.UNSHELVED,
+            IsaState.UNACK: record.annunciated and record.is_active and not record.acked,
+            IsaState.ACKED: record.annunciated and record.is_active and record.acked,
+            IsaState.RTNUN: record.annunciated and not record.is_active and not record.acked,
+            IsaState.NORM: record.annunciated and not record.is_active and record.acked,
+        }
+        if record.enabled:
+            assert [state for state, true in holds.items() if true] == [record.isa_state]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.floats(2.0, 5.0, exclude_min=True, exclude_max=True)), max_size=40),
+    st.booleans(),
+)
+def test_law_10_values_inside_the_deadband_never_chatter(values: list[tuple[int, float]], active: bool) -> None:
+    town = Street()
+    for second in (0, 120):
+        town.send(second, depth=6.0 if active else 0.0)
+    before = town.story()
+    assert len(before) == active
+    at = 120
+    for wait, value in values:
+        at += wait
+        town.send(at, depth=value)
+    assert town.story() == before
+
+
+@given(steps, st.randoms(use_true_random=False))
+def test_law_11_a_duplicated_delivery_gives_the_same_alarms_as_a_clean_one(script: Script, random: Any) -> None:
+    clean = told(script)
+    noisy = street()
+    sent: list[tuple[float, tuple[str, Any, Any]]] = []
+    for at, step in times(script):
+        play(noisy, at, step)
+        if step[0] in ("depth", "battery", "rssi") and all(s[0] != at or s[1][:2] != step[:2] for s in sent):
+            sent.append((at, step))
+        for measured, (point, road, value) in random.sample(sent, min(len(sent), random.randrange(4))):
+            again = noisy.send(max(at, noisy.now), road, measured=measured, **{point: value})
+            # Older than the lateness it is late all the same; a duplicate it is in any case.
+            assert again.keep == []
+            assert again.duplicates == 1
+    noisy.at(noisy.now + 500)
+    noisy.engine.advance(clean.engine.now, noisy.events)
+    assert noisy.events == clean.events
+
+
+@given(steps, st.integers(0, 60))
+def test_a_restart_anywhere_changes_nothing(script: Script, where: int) -> None:
+    whole = told(script)
+    town = street()
+    events = []
+    for i, (at, step) in enumerate(times(script)):
+        if i == where:
+            events += town.events
+            before = town.engine.snapshot()
+            town = town.restarted()
+            assert town.engine.snapshot() == before
+        play(town, at, step)
+    town.at(town.now + 500)
+    assert events + town.events == whole.events
+    assert list(town.engine.alarms()) == list(whole.engine.alarms())
+    assert town.engine.next_deadline == whole.engine.next_deadline
+
+
+@given(steps)
+def test_the_same_script_gives_the_same_bytes(script: Script) -> None:
+    first, second = told(script), told(script)
+    assert first.events == second.events
+    assert first.engine.snapshot() == second.engine.snapshot()

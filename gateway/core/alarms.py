@@ -97,9 +97,9 @@ class Alarm(msgspec.Struct, array_like=True):
     """The live state of one alarm. Only the engine touches it; ``record`` is what the last recorded transition said.
 
     ``no``: order among deadlines of one instant. ``on``: how many rungs are on. ``on_since``, ``off_since``: per rung,
-    since when its timer runs, or NOT_TIMING. ``count``: further readings in a row beyond the rung's limit. ``unknown``: bit i,
-    the data of rung i is not good now: its timers are held. ``release_at``: when T21 is due. ``scheduled``: the
-    earliest time the engine's heap has for this alarm.
+    since when its timer runs, or NOT_TIMING. ``count``: further readings in a row beyond the rung's limit.
+    ``unknown``: bit i, the data of rung i is not good now: its timers are held. ``release_at``: when T21 is due.
+    ``scheduled``: the earliest time the engine's heap has for this alarm.
     """
 
     no: int
@@ -199,7 +199,7 @@ class Alarm(msgspec.Struct, array_like=True):
     def fit(self, rungs: int) -> None:
         """Take over a rule with another number of rungs: rungs that are gone go off, new ones start from nothing."""
         self.on = min(self.on, rungs)
-        self.unknown = 0
+        self.unknown &= (1 << rungs) - 1
         for timers in (self.on_since, self.off_since):
             timers[rungs:] = []
             timers.extend([NOT_TIMING] * (rungs - len(timers)))

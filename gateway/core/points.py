@@ -183,10 +183,11 @@ class Packets:
     def load(self, dumped: Sequence[tuple[list[int], list[bytes]]]) -> None:
         """Fingerprints are not kept (text hashes differ between processes): a conflict with a packet from before a
         restart counts as a plain duplicate."""
-        self.old, self.young = (
+        generations: list[dict[int, tuple[int, int | None]]] = [
             {key: (int.from_bytes(bits, "little"), None) for key, bits in zip(keys, all_bits, strict=True)}
             for keys, all_bits in dumped
-        )
+        ]
+        self.old, self.young = generations
 
 
 def packet_keys(device: DeviceState, reading: Reading, now: Micros) -> tuple[int, ...]:

@@ -236,6 +236,15 @@ def test_a_restart_from_a_snapshot_goes_on_as_if_nothing_had_happened() -> None:
     assert again.engine.snapshot() == street.engine.snapshot()
 
 
+def test_a_held_timer_is_still_held_after_a_restart() -> None:
+    street = Street()
+    street.send(0, depth=6.0)
+    street.send(10, depth=None, quality=Quality.BAD)
+    again = street.restarted()
+    again.at(1000)
+    assert again.transitions == []
+
+
 @pytest.mark.parametrize("damage", [b"", b"\xc1", b"\x93\x01\x02\x03", b"not a snapshot"])
 def test_a_damaged_snapshot_is_refused(damage: bytes) -> None:
     with pytest.raises(ValueError, match="snapshot"):

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -201,6 +203,7 @@ class Gateway:
             helpers.append(group.create_task(self._keep_history(), name="history upkeep"))
             token = await self.store.first_token(self.clock.now())
             self.addresses = Addresses(console.url, self.broker.url if self.broker is not None else None, token)
+            _settle_memory()
             self._announce(on_ready)
             with _signals(self._stop, self._reload_soon):
                 await self._stop.wait()
@@ -217,6 +220,7 @@ class Gateway:
         ):
             await self._put_in_force(self._bundle, self._configuration)
         await self.apply_assets(*self._file_assets)
+        self._file_assets = ([], [])  # the registry has them now
         await self._take_letters()
 
     async def _start_followers(
@@ -587,6 +591,15 @@ def _leaves(error: BaseException) -> list[BaseException]:
     if isinstance(error, BaseExceptionGroup):
         return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
     return [error]
+
+
+def _settle_memory() -> None:
+    """What stands now stands for long: spare the collector looking at it again and again, and give the memory that
+    reading the files took back to the system (glibc keeps it otherwise)."""
+    gc.collect()
+    gc.freeze()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

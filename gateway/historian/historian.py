@@ -78,7 +78,6 @@ class Historian:
         self._hot_since: Micros | None = None
         self._numbers: dict[SeriesKey, int] = {}
         self._keys: list[SeriesKey] = []
-        self._of_point: dict[tuple[str, str], list[int]] = {}
         self._ahead: OrderedDict[int, tuple[int, list[_Row]]] = OrderedDict()
         self.position = 0
         """The last journal position whose readings are durable here."""
@@ -169,14 +168,16 @@ class Historian:
         Raises Unavailable when the answer takes longer than ``QUERY_S`` or more memory than there is.
         """
         limit = max(1, min(limit, MAX_LIMIT))
-        series = self._of_point.get((clean(asset), clean(point)))
-        if not series or start >= end:
+        if start >= end:
+            return []
+        series = await self._ask(queries.series_of, clean(asset), clean(point))
+        if not series:
             return []
         if step is None:
-            return await self._ask(queries.samples, tuple(series), start, end, limit, quality)
+            return await self._ask(queries.samples, series, start, end, limit, quality)
         if step <= 0:
             raise ValueError("a step is longer than nothing")
-        return await self._ask(queries.steps, tuple(series), start, end, step, limit)
+        return await self._ask(queries.steps, series, start, end, step, limit)
 
     async def after(self, cursor: int, limit: int) -> tuple[int, list[Reading]]:
         """Up to ``limit`` readings behind ``cursor`` (0: from the beginning) in the order they arrived.
@@ -264,12 +265,10 @@ class Historian:
             return np.fromiter(map(self._numbers.__getitem__, keys), np.int32, len(keys)), self._keys[known:]
 
     def _learn(self, key: SeriesKey) -> None:
-        number = len(self._keys)
+        self._numbers[key] = len(self._keys)
         asset, point, device = map(clean, key)
-        self._numbers[key] = number
-        self._keys.append((asset, point, device))
-        of_point = self._of_point
-        of_point[(asset, point)] = [*of_point.get((asset, point), ()), number]
+        # The same tuple wherever it can be: a city has 400,000 of them.
+        self._keys.append(key if key == (asset, point, device) else (asset, point, device))
 
     def _insert(self, columns: Columns | None, new: Sequence[SeriesKey], position: int) -> None:
         """Rows, new series and the position in one transaction."""

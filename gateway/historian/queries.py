@@ -45,6 +45,12 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     last: float | str | None
 
 
+def series_of(db: Any, folder: Path, asset: str, point: str) -> tuple[int, ...]:
+    """The numbers of all series of a point of an asset: one for each device that was ever mounted there."""
+    found = db.execute("SELECT series FROM series WHERE asset = ? AND point = ?", [asset, point]).fetchall()
+    return tuple(number for (number,) in found)
+
+
 def samples(
     db: Any, folder: Path, series: Sequence[int], start: Micros, end: Micros, limit: int, quality: Quality | None
 ) -> list[Sample]:

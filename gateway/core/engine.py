@@ -834,7 +834,12 @@ class Engine:
                 )
                 for asset in self._assets.values()
             ],
-            [alarm for asset in self._assets.values() for alarm in asset.alarms.values()],
+            # Where the heap looks next is no state: it is worked out again.
+            [
+                structs.replace(alarm, scheduled=None)
+                for asset in self._assets.values()
+                for alarm in asset.alarms.values()
+            ],
             self._packets.dump(),
             self._commands,
             self.counters,

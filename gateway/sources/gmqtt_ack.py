@@ -185,8 +185,9 @@ class OneConnection(Client):  # type: ignore[misc]  # gmqtt has no types
                 connecting.cancel()
                 await asyncio.wait({connecting})
 
-    async def subscribe_all(self, filters: Sequence[str], qos: int) -> None:
-        """Subscribe and wait for the broker's answer. Raises LoginRefused when it refuses a filter, or LinkClosed."""
+    async def subscribe_all(self, filters: Sequence[str], qos: int) -> int:
+        """Subscribe and wait for the broker's answer: the lowest QoS it grants. Raises LoginRefused when it refuses a
+        filter, or LinkClosed."""
         self._subscribed = asyncio.get_running_loop().create_future()
         # Retain handling 1: retained messages only when the subscription is new, not at every reconnect (MQTT 5).
         handling = 1 if self._has_properties else 0
@@ -197,6 +198,7 @@ class OneConnection(Client):  # type: ignore[misc]  # gmqtt has no types
         refused = [name for name, code in zip(filters, self._subscribed.result(), strict=False) if code >= 0x80]
         if refused:
             raise LoginRefused(f"the broker refuses our subscription to {', '.join(refused)}")
+        return min(self._subscribed.result(), default=qos)
 
     async def close(self) -> None:
         """Say DISCONNECT where that is still possible and let go of the socket. Never raises."""

@@ -261,7 +261,7 @@ class _Worker:
         poll.stats.cycles += 1
         reads: list[ModbusRead] = []
         reason = self._not_now(poll)
-        answered, gave_up = False, reason
+        answered, waited, gave_up = False, False, reason
         for block in poll.unit.reads:
             words: list[int] = []
             error = gave_up
@@ -271,16 +271,22 @@ class _Worker:
                     answered = True
                 except DeviceSaysNo as no:
                     error = str(no)
-                    answered = answered or not no.absent
-                    gave_up = error if no.absent else None
+                    if no.absent:
+                        gave_up, waited = error, True
+                    else:
+                        answered = True
                 except (NoAnswer, LinkBroken) as fault:
                     # The rest of this cycle would only wait as long again, and its neighbours with it.
                     error = gave_up = str(fault)
-                    self.stats.timeouts += isinstance(fault, NoAnswer)
+                    waited = isinstance(fault, NoAnswer)
+                    self.stats.timeouts += waited
             reads.append(ModbusRead(block.function_code, block.address, words, error, block.count))
         failed = [read for read in reads if read.error is not None]
         poll.stats.failed_reads += len(failed)
-        self._judge(poll, answered, failed[0].error if failed else None, asked=reason is None)
+        if reason is None and self._down is None:
+            self._judge(poll, failed[0].error if failed else None, silent=waited and not answered)
+        else:
+            poll.stats.reason = reason or self._down
         return ModbusCycle(reads)
 
     def _not_now(self, poll: _Poll) -> str | None:
@@ -309,15 +315,11 @@ class _Worker:
                 raise
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _judge(self, poll: _Poll, answered: bool, reason: str | None, *, asked: bool) -> None:
+    def _judge(self, poll: _Poll, reason: str | None, *, silent: bool) -> None:
+        """What a cycle in which the unit was asked says about it. ``silent``: all we got was waiting."""
         poll.stats.reason = reason
-        if not asked or self._down is not None:
-            return  # nothing new is known about the unit itself
-        if answered:
-            poll.silent_cycles = 0
-        else:
-            poll.silent_cycles += 1
-            poll.probe_at = asyncio.get_running_loop().time() + PROBE_EVERY_S
+        poll.silent_cycles = poll.silent_cycles + 1 if silent else 0
+        poll.probe_at = asyncio.get_running_loop().time() + PROBE_EVERY_S
         if reason is not None and not poll.warned:
             log.warning("modbus device fails", device=poll.unit.device_id, endpoint=self.wanted.name, reason=reason)
         elif reason is None and poll.warned:

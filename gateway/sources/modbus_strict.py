@@ -7,6 +7,7 @@ short, starts every connection at transaction 1, and waits for the full time-out
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from typing import Any
@@ -155,7 +156,9 @@ class StrictClient:
         )
         self._framer = client.ctx.framer = _StrictFramer()
         self._client = client
-        if not await client.connect():
+        connected = await client.connect()
+        _cancelled_after_all()
+        if not connected:
             self.close()
             raise LinkBroken(f"cannot connect to {self._host}:{self._port}")
         # Not from 1 on every connection: a converter that delivers an old answer late must not hit the same number.
@@ -173,11 +176,13 @@ class StrictClient:
         try:
             answer: Any = await _request(client, function_code, address, count, unit)
         except ModbusException as error:
+            _cancelled_after_all()
             if not client.connected:
                 raise ClosedByDevice("the connection was closed in the middle of a request") from error
             raise NoAnswer(f"no answer within {self._timeout_s:g} s") from error
         finally:
             framer.function_code = 0
+        _cancelled_after_all()
         if isinstance(answer, _Exception):
             raise DeviceSaysNo(answer.code)
         if not isinstance(answer, _Answer):
@@ -200,6 +205,16 @@ class StrictClient:
         waiting = client.ctx.response_future
         if not waiting.done():
             waiting.set_exception(ModbusException("connection closed"))
+
+
+def _cancelled_after_all() -> None:
+    """Raises the cancellation that ``asyncio.wait_for`` of Python 3.11 loses when it meets an answer or an error.
+
+    pymodbus waits with it; a worker that has lost its cancellation would poll on for ever (cpython #86296).
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _request(client: AsyncModbusTcpClient, function_code: int, address: int, count: int, unit: int) -> ModbusPDU:

@@ -166,8 +166,8 @@ class MqttSource:
                 await client.open(
                     self._host, self._port, tls=self._tls, keepalive_s=options.keepalive_s, version=self._version
                 )
-                await client.subscribe_all(self._filters, options.qos)
-            self._came_up(client)
+                granted = await client.subscribe_all(self._filters, options.qos)
+            self._came_up(client, granted)
             return await self._serve(client)
         except VersionRefused as error:
             if self._version == 4:
@@ -210,7 +210,7 @@ class MqttSource:
 
     # -- what people read -------------------------------------------------------------------------------------------
 
-    def _came_up(self, client: OneConnection) -> None:
+    def _came_up(self, client: OneConnection, granted: int) -> None:
         after_s = round(time.monotonic() - self._down_since, 1)
         if self._connects and self._warned_down:
             log.info("mqtt link back", source=self.id, broker=self.options.url, after_s=after_s)
@@ -221,6 +221,10 @@ class MqttSource:
                 "the broker had forgotten our session: what devices sent meanwhile is lost",
                 source=self.id,
                 broker=self.options.url,
+            )
+        if granted == 0 < self.options.qos:
+            log.warning(
+                "the broker grants QoS 0 only: it may lose any message", source=self.id, broker=self.options.url
             )
         self._had_session = True
         self._warned_down = self._warned_refused = False

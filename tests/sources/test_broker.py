@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -402,19 +403,20 @@ asyncio.run(main())
 
 
 async def test_a_broker_left_behind_all_the_same_is_ended_at_the_next_start(tmp_path: Path) -> None:
-    left = EmbeddedBroker(options(tmp_path, port=free_port()))
-    port = await left.start(DEVICES)
-    old = left.stats().pid
-    with capture_logs() as logs:
-        broker = EmbeddedBroker(options(tmp_path, port=port))
-        await broker.start(DEVICES)
+    port = free_port()
+    async with started(tmp_path, port=port):
+        pass
+    left = subprocess.Popen([find_server(), "-c", tmp_path / "broker" / "nats.conf"], stderr=subprocess.DEVNULL)  # noqa: ASYNC220
     try:
-        assert [line["pid"] for line in logs if "left behind" in str(line["event"])] == [old]
-        async with device(broker, "d1"):
-            pass
+        identity = {"pid": left.pid, "created": psutil.Process(left.pid).create_time()}
+        (tmp_path / "broker" / "nats.pid").write_text(json.dumps(identity))
+        with capture_logs() as logs:
+            async with started(tmp_path, port=port) as broker, device(broker, "d1"):
+                pass
+        assert [line["pid"] for line in logs if "left behind" in str(line["event"])] == [left.pid]
     finally:
-        await broker.stop()
-        await left.stop()
+        left.kill()
+        left.wait()
 
 
 async def test_another_process_with_the_number_of_an_old_broker_is_left_alone(tmp_path: Path) -> None:

@@ -345,6 +345,22 @@ async def test_a_subscription_the_broker_refuses_is_a_refused_login(running: Run
         assert "refuses our subscription to citywatch/v1/+/+/status" in (link.stats().reason or "")
 
 
+async def test_a_broker_that_grants_less_than_asked_is_told_to_people(running: Running) -> None:
+    async with raw_broker() as broker:
+        link = source(broker.url)
+        with capture_logs() as logs:
+            running(link, HeldIntake())
+            line = await broker.line()
+            await line.packet()
+            line.send(b"\x20\x03\x00\x00\x00")
+            subscribe = (await line.packet())[1]
+            line.send(b"\x90\x05" + subscribe[:2] + b"\x00\x01\x00")
+            await asyncio.wait_for(link.connected(), 5)
+        assert [line["event"] for line in logs if line["log_level"] == "warning"] == [
+            "the broker grants QoS 0 only: it may lose any message"
+        ]
+
+
 async def test_a_broker_of_3_1_1_only_is_spoken_to_in_3_1_1(running: Running) -> None:
     async with raw_broker() as broker:
         link = source(broker.url)

@@ -76,7 +76,7 @@ from gateway.core.model import (
 from gateway.errors import CommandRefused
 
 if TYPE_CHECKING:
-    from gateway.core.conditions import Rung
+    from gateway.core.plan import Rung
     from gateway.core.rule import Rule
 
 NOT_TIMING: Micros = -1

@@ -4,19 +4,17 @@ Three truths: True, False, and None = cannot be known (no reading yet, or a bad 
 ``not`` follow Kleene. Every rung of a rule has two tests: ``raises`` (the limit), and ``holds`` (still beyond the limit
 less the deadband), which is what keeps a value inside the deadband from chattering.
 
-Checks are compiled once per ``Plan``: all assets of one kind and profile whose limits come from equal attributes share
-one.
+What of it is asked when, and for which assets: ``core/plan.py``.
 """
 
 from __future__ import annotations
 
-import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
-from gateway.core.model import Asset, Level, Micros, Quality, Value
+from gateway.core.model import Level, Micros, Quality, Value
 from gateway.core.points import AssetState
 from gateway.core.rule import (
     All,
@@ -26,17 +24,12 @@ from gateway.core.rule import (
     Limit,
     Not,
     Number,
-    OnBadData,
     Outside,
     Pumps,
-    Rule,
-    RuleSet,
     Share,
     Side,
     Silent,
     Step,
-    parts,
-    steps,
 )
 
 Truth: TypeAlias = bool | None
@@ -62,55 +55,6 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
-    """One level of one rule on one kind of asset, ready to ask."""
-
-    level: Level
-    raises: Test
-    holds: Test
-    on_delay: Micros
-    on_readings: int
-    off_delay: Micros
-    evidence: tuple[Evidence, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One rule compiled for a plan. ``rungs`` run from mild to severe; a severe one true implies the milder ones.
-
-    ``band``: (point, low, high) when the rule looks at one number only and is certainly false for low <= value < high.
-    """
-
-    index: int
-    rule: Rule
-    rungs: tuple[Rung, ...]
-    points: frozenset[str]
-    silences: tuple[Silence, ...]
-    windows: tuple[tuple[str, Micros], ...]
-    groups: tuple[str, ...]
-    band: tuple[str, float, float] | None
-
-    def evidence(self, asset: AssetState, rung: int) -> tuple[Value, float | None, str]:
-        """Value, limit and unit of the limit that decides at ``rung``: the first that is true, else the first."""
-        found = self.rungs[rung].evidence
-        for item in found:
-            if item.test(asset):
-                return item.value(asset), item.limit(asset), item.unit
-        return (found[0].value(asset), found[0].limit(asset), found[0].unit) if found else (None, None, "")
-
-    def quality(self, asset: AssetState) -> Quality:
-        """The worst quality among the points the rule looks at; points never reported do not count."""
-        worst = Quality.GOOD
-        for name in self.points:
-            state = asset.points.get(name)
-            if state is not None and state.reported and state.quality is not GOOD:
-                if state.quality is Quality.BAD:
-                    return Quality.BAD
-                worst = state.quality
-        return worst
-
-
-@dataclass(frozen=True, slots=True)
 class Silence:
     """A silence to watch for. ``key`` is the same for every rule that asks for the same silence."""
 
@@ -118,45 +62,6 @@ class Silence:
     intervals: float
     plus: Micros
     point: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Membership:
-    """An asset of this plan counts towards ``group`` of the asset its ``link`` names while ``where`` is true."""
-
-    group: str
-    rule: str
-    link: str
-    where: Test
-    points: frozenset[str]
-    silences: tuple[Silence, ...]
-
-
-@dataclass(slots=True)
-class PointPlan:
-    """What one point touches. A good number within [low, high) touches no ``banded`` check that is normal."""
-
-    low: float = -math.inf
-    high: float = math.inf
-    banded: int = 0  # bit i: check i looks at this point only, through its band
-    always: int = 0  # bit i: check i must be asked
-    events: int = 0  # bit i: check i is an event without a return: asked once per reading
-    memberships: int = 0
-    windows: tuple[tuple[str, Micros], ...] = ()
-
-
-@dataclass(slots=True)
-class Plan:
-    """Everything the rules ask of one kind of asset, compiled."""
-
-    checks: tuple[Check, ...] = ()
-    memberships: tuple[Membership, ...] = ()
-    by_point: dict[str, PointPlan] = field(default_factory=dict)
-    by_rule: dict[str, int] = field(default_factory=dict)
-    silences: tuple[Silence, ...] = ()
-    by_silence: dict[str, tuple[int, int]] = field(default_factory=dict)  # key → (checks, memberships)
-    groups: dict[str, int] = field(default_factory=dict)  # group → check
-    not_applicable: dict[str, str] = field(default_factory=dict)  # rule → what the asset lacks for it
 
 
 class Missing(Exception):
@@ -188,7 +93,7 @@ class Compiler:
                 return self._any_of(of, level, hold, pump)
             case Not(part):
                 inner = self.test(part, level, False, pump)
-                return None if inner is None else _not(inner)
+                return None if inner is None else negated(inner)
             case Pumps(part, every):
                 return self._pumps(part, level, hold, every)
             case Limit() | Outside() | Is() | Silent() | Share():
@@ -558,195 +463,9 @@ def _any(tests: list[tuple[Test, tuple[str, ...]]]) -> Test:
     return test
 
 
-def _not(inner: Test) -> Test:
+def negated(inner: Test) -> Test:
     def test(asset: AssetState) -> Truth:
         found = inner(asset)
         return None if found is None else not found
 
     return test
-
-
-def groups_of(rule: Rule) -> tuple[tuple[str, Share], ...]:
-    """Every share a rule asks for, under the name of its group of members."""
-    found = [*_shares(rule.when), *(_shares(rule.clear_when) if rule.clear_when is not None else ())]
-    return tuple((f"{rule.id}#{number}", leaf) for number, leaf in enumerate(found))
-
-
-def compile_check(rule: Rule, index: int, asset: Asset) -> Check:
-    """``rule`` for assets like ``asset``. Raises Missing when it cannot apply to them."""
-    groups = groups_of(rule)
-    compiler = Compiler(asset.attributes, groups)
-    levels = sorted({step.level for step in steps(rule.when) if step.level is not None}, reverse=True)
-    wanted: list[Level | None] = [*levels] or [None]
-    rungs: list[Rung] = []
-    for level in wanted:
-        compiler.evidence = []
-        raises = compiler.test(rule.when, level, False)
-        if raises is None:
-            raise Missing(compiler.missing)
-        found = tuple(sorted(compiler.evidence, key=lambda item: not item.numeric))  # a number says more than a state
-        holds: Test | None = compiler.test(rule.when, level, True)
-        if rule.clear_when is not None:
-            clears = compiler.test(rule.clear_when, None, False)
-            holds = None if clears is None else _not(clears)
-        if holds is None:
-            raise Missing(compiler.missing)
-        on_delay, on_readings, off_delay = _delays(rule, level)
-        rungs.append(Rung(level or rule.level, raises, holds, on_delay, on_readings, off_delay, found))
-    return Check(
-        index,
-        rule,
-        tuple(rungs),
-        frozenset(compiler.points),
-        tuple(compiler.silences.values()),
-        tuple(sorted(compiler.windows)),
-        tuple(name for name, _ in groups),
-        _band(rule, compiler),
-    )
-
-
-def _delays(rule: Rule, level: Level | None) -> tuple[Micros, int, Micros]:
-    """On-delay, on-readings, off-delay of the rung at ``level``; the clear delay is the on-delay unless said."""
-    mine = [step for step in steps(rule.when) if step.level == level]
-    on_delay = next((step.on_delay for step in mine if step.on_delay is not None), rule.on_delay)
-    on_readings = next((step.on_readings for step in mine if step.on_readings > 1), rule.on_readings)
-    off_delay = next((step.off_delay for step in mine if step.off_delay is not None), rule.off_delay)
-    return on_delay, on_readings, on_delay if off_delay is None else off_delay
-
-
-def _band(rule: Rule, compiler: Compiler) -> tuple[str, float, float] | None:
-    """The values of the one point of a plain limit for which its mildest rung is certainly false."""
-    leaf = rule.when
-    if rule.event or rule.clear_when is not None or rule.on_bad_data is not OnBadData.HOLD:
-        return None
-    if isinstance(leaf, Limit) and leaf.over is None:
-        bound = constant(compiler.fold(leaf.steps[0].limit, 0))
-        if bound is None:
-            return None
-        if leaf.side is Side.ABOVE:
-            return leaf.point, -math.inf, bound
-        return leaf.point, math.nextafter(bound, math.inf), math.inf
-    if isinstance(leaf, Outside):
-        low, high = constant(compiler.fold(leaf.low, 0)), constant(compiler.fold(leaf.high, 0))
-        return None if low is None or high is None else (leaf.point, low, high)
-    return None
-
-
-def applies(rule: Rule, asset: Asset, profiles: Iterable[str]) -> bool:
-    """Whether ``rule`` speaks of ``asset``, on which devices with these profiles are mounted."""
-    return (
-        rule.enabled
-        and asset.kind in rule.kinds
-        and (rule.profile is None or rule.profile in profiles)
-        and all(asset.attributes.get(name) == wanted for name, wanted in rule.attributes)
-    )
-
-
-def links_of(rules: RuleSet) -> tuple[str, ...]:
-    """The links over which any rule counts members."""
-    return tuple(sorted({leaf.link for rule in rules for _, leaf in groups_of(rule)}))
-
-
-def attributes_of(rules: RuleSet) -> frozenset[str]:
-    """Names of all attributes any rule looks at: assets equal in these share a plan."""
-    names = {"pumps"}
-    for rule in rules:
-        names.update(name for name, _ in rule.attributes)
-        conditions = [rule.when, *([rule.clear_when] if rule.clear_when is not None else [])]
-        while conditions:
-            for part in parts(conditions.pop()):
-                numbers: list[Number] = []
-                match part:
-                    case Limit() | Share():
-                        numbers = [part.deadband, *(step.limit for step in part.steps)]
-                    case Outside():
-                        numbers = [part.low, part.high, part.deadband]
-                    case _:
-                        pass
-                if isinstance(part, Share):
-                    conditions.append(part.where)
-                names.update(name for number in numbers for name, _ in number.attributes)
-    return frozenset(names)
-
-
-def compile_plan(rules: RuleSet, asset: Asset, profiles: Iterable[str]) -> Plan:
-    """Everything the rules ask of assets like ``asset``."""
-    plan = Plan()
-    checks: list[Check] = []
-    for rule in rules:
-        if not applies(rule, asset, profiles):
-            continue
-        try:
-            check = compile_check(rule, len(checks), asset)
-        except Missing as missing:
-            plan.not_applicable[rule.id] = str(missing)
-            continue
-        checks.append(check)
-        plan.by_rule[rule.id] = check.index
-        for group in check.groups:
-            plan.groups[group] = check.index
-    plan.checks = tuple(checks)
-    plan.memberships = tuple(_memberships(rules, asset))
-    _index(plan)
-    return plan
-
-
-def _memberships(rules: RuleSet, asset: Asset) -> Iterable[Membership]:
-    for rule in rules:
-        if not rule.enabled:
-            continue
-        for group, leaf in groups_of(rule):
-            if leaf.of != asset.kind:
-                continue
-            inner = Compiler(asset.attributes)
-            where = inner.test(leaf.where, None, False)
-            if where is not None:
-                silences = tuple(inner.silences.values())
-                yield Membership(group, rule.id, leaf.link, where, frozenset(inner.points), silences)
-
-
-def _shares(condition: Condition) -> Iterable[Share]:
-    """Shares in the order in which the compiler meets them."""
-    match condition:
-        case Share():
-            yield condition
-        case All(of) | Any(of):
-            for part in of:
-                yield from _shares(part)
-        case Not(part) | Pumps(part):
-            yield from _shares(part)
-        case _:
-            pass
-
-
-def _index(plan: Plan) -> None:
-    """What each point and each silence touches."""
-    silences: dict[str, Silence] = {}
-    for check in plan.checks:
-        bit = 1 << check.index
-        for silence in check.silences:
-            silences[silence.key] = silence
-            mine, theirs = plan.by_silence.get(silence.key, (0, 0))
-            plan.by_silence[silence.key] = (mine | bit, theirs)
-        for point in check.points:
-            touched = plan.by_point.setdefault(point, PointPlan())
-            if check.rule.event:
-                touched.events |= bit
-            elif check.band is not None:
-                touched.banded |= bit
-                touched.low = max(touched.low, check.band[1])
-                touched.high = min(touched.high, check.band[2])
-            else:
-                touched.always |= bit
-        for point, span in check.windows:
-            touched = plan.by_point.setdefault(point, PointPlan())
-            if (point, span) not in touched.windows:
-                touched.windows += ((point, span),)
-    for number, membership in enumerate(plan.memberships):
-        for silence in membership.silences:
-            silences[silence.key] = silence
-            mine, theirs = plan.by_silence.get(silence.key, (0, 0))
-            plan.by_silence[silence.key] = (mine, theirs | 1 << number)
-        for point in membership.points:
-            plan.by_point.setdefault(point, PointPlan()).memberships |= 1 << number
-    plan.silences = tuple(silences.values())

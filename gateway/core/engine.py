@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from gateway.core.alarms import Alarm, Evidence, new_alarm
-from gateway.core.conditions import Check, Plan, Rung, attributes_of, compile_plan, links_of
 from gateway.core.correlation import CauseGraph
 from gateway.core.model import (
     MINUTE,
@@ -29,6 +28,7 @@ from gateway.core.model import (
     Quality,
     Reading,
 )
+from gateway.core.plan import Check, Plan, Rung, attributes_of, compile_plan, links_of
 from gateway.core.points import (
     NEVER,
     AssetState,

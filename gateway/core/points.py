@@ -16,7 +16,7 @@ from gateway.core.model import HOUR, Device, Micros, Quality, Reading, Value
 
 if TYPE_CHECKING:
     from gateway.core.alarms import Alarm
-    from gateway.core.conditions import Plan
+    from gateway.core.plan import Plan
 
 NEVER: Micros = -1
 

@@ -70,8 +70,8 @@ def test_a_rule_without_a_response_is_an_event_that_wakes_nobody() -> None:
 
 
 def test_every_limit_has_a_deadband_and_a_clear_delay_even_when_nobody_wrote_one() -> None:
-    from gateway.core.conditions import compile_check
     from gateway.core.model import Asset
+    from gateway.core.plan import compile_check
 
     rule = load_rules({"r": "- {rule: x, applies_to: {kind: road}, when: {point: depth, above: 20 cm}, on_delay: 90s}"})
     check = compile_check(rule.rules["x"], 0, Asset("r", "road"))

@@ -42,6 +42,7 @@ from gateway.core.points import (
 )
 from gateway.core.registry import Registry
 from gateway.core.rule import OnBadData, Rule, RuleSet
+from gateway.core.silence import SavedWatch, Silences, Touched
 from gateway.errors import CommandRefused
 
 DEFAULT_LATENESS: Micros = 10 * MINUTE
@@ -77,7 +78,7 @@ class _SavedAsset(msgspec.Struct, array_like=True):
     id: str
     points: dict[str, PointState]
     windows: list[tuple[str, Micros, list[tuple[Micros, float]]]]
-    watches: list[tuple[int, str, str, Micros, bool]]  # no, device, silence, since, silent
+    watches: list[SavedWatch]
 
 
 class _Saved(msgspec.Struct, array_like=True):
@@ -111,13 +112,12 @@ class Engine:
         self.rules = rules
         self.now: Micros = 0
         self.counters = Counters()
-        self._intervals = intervals
-        self._lateness = lateness or (lambda _: DEFAULT_LATENESS)
-        self._deaf: Micros = 0  # how long the gateway has not listened, in all: silence does not count then
+        self._silences = Silences(
+            registry, intervals, lateness or (lambda _: DEFAULT_LATENESS), self._number, self._schedule
+        )
         self._next_no = 0
         self._heap: list[tuple[Micros, int, Alarm | Watch]] = []
         self._assets: dict[str, AssetState] = {}
-        self._devices: dict[str, DeviceState] = {}
         self._packets = Packets()
         self._commands: dict[str, tuple[str, str] | None] = {}
         self._plans: dict[tuple[object, ...], Plan] = {}
@@ -182,7 +182,7 @@ class Engine:
         """Let time pass: fire every deadline up to and including ``to``, each at its own time. ``late``: the gateway
         was away; what fires now is marked so. Time never goes back."""
         if not self.now:
-            self._deaf = to  # the first moment: nobody was silent before it
+            self._silences.deaf = to  # the first moment: nobody was silent before it
         heap = self._heap
         while heap and heap[0][0] <= to:
             at, no, target = heap[0]
@@ -209,11 +209,11 @@ class Engine:
     def blind(self, since: Micros, until: Micros) -> None:
         """From ``since`` until ``until`` the gateway could not listen: silence in that time proves nothing, so the
         clocks of silence stand still. Call before ``advance(until, late=True)``."""
-        self._deaf += max(0, until - since)
+        self._silences.deaf += max(0, until - since)
 
     def _due(self, target: Alarm | Watch) -> Micros | None:
         if type(target) is Watch:
-            return target.due(self._deaf)
+            return target.due(self._silences.deaf)
         assert type(target) is Alarm
         asset = self._assets[target.asset]
         index = asset.plan.by_rule.get(target.rule)
@@ -239,10 +239,11 @@ class Engine:
         keep: list[Reading] | None = None  # None: every one so far, unchanged
         duplicates = conflicts = 0
         now = self.now
-        heard = now - self._deaf
+        heard = now - self._silences.deaf
+        devices = self._silences.devices
         asset: AssetState | None = None
         device: DeviceState | None = None
-        touched: list[tuple[AssetState, int, int]] = []
+        touched: list[Touched] = []
         asset_id = device_id = ""
         time: Micros = NEVER
         sequence: int | None = NEVER
@@ -267,7 +268,7 @@ class Engine:
                     if spoke:
                         device.seen = heard
                         if device.silenced:
-                            touched += self._heard(device)
+                            touched += self._silences.heard(device, now)
                     if checks or memberships or events:
                         if events:
                             self._happen(asset, events, now, out)
@@ -278,7 +279,7 @@ class Engine:
                 asset_id, device_id = reading.asset, reading.device
                 time, sequence = reading.source_time, reading.sequence
                 asset = self._assets.get(asset_id) or self._unregistered(asset_id)
-                device = self._devices.get(device_id) or self._unknown_device(device_id, asset_id)
+                device = devices.get(device_id) or self._silences.stranger(device_id, asset_id, now)
                 seen = bits = fingerprint = 0
                 known = None
                 spoke = False
@@ -366,7 +367,7 @@ class Engine:
             if spoke:
                 device.seen = heard
                 if device.silenced:
-                    touched += self._heard(device)
+                    touched += self._silences.heard(device, now)
             if events:
                 self._happen(asset, events, now, out)
             if checks or memberships:
@@ -390,28 +391,8 @@ class Engine:
         self._packets.remember(key, seen | bits, known if again else None)
         return seen == bits and known is not None and known != fingerprint
 
-    def _heard(self, device: DeviceState) -> list[tuple[AssetState, int, int]]:
-        """A good reading came from a silent device: it, and the points that spoke, are silent no longer. Gives what
-        that touches."""
-        touched: list[tuple[AssetState, int, int]] = []
-        for watch in device.watches:
-            if watch.silent and watch.expires(self._deaf) > self.now:
-                watch.silent = False
-                device.silenced -= 1
-                asset = watch.asset
-                asset.silent[watch.key] -= 1
-                if not asset.silent[watch.key]:
-                    del asset.silent[watch.key]
-                self._schedule(watch, watch.due(self._deaf))
-                touched.append((asset, *asset.plan.by_silence.get(watch.key, (0, 0))))
-        return touched
-
     def _fall_silent(self, watch: Watch, at: Micros, out: list[Event], late: bool) -> None:
-        watch.silent = True
-        watch.device.silenced += 1
-        asset = watch.asset
-        asset.silent[watch.key] = asset.silent.get(watch.key, 0) + 1
-        checks, memberships = asset.plan.by_silence.get(watch.key, (0, 0))
+        asset, checks, memberships = self._silences.fall_silent(watch)
         self._ask(asset, checks, memberships, at, out, False, late)
 
     # -- rules --------------------------------------------------------------------------------------------------------
@@ -703,7 +684,7 @@ class Engine:
         wanted = {window for point in plan.by_point.values() for window in point.windows}
         state.windows = {key: state.windows.get(key) or Window(key[1]) for key in sorted(wanted)}
         state.groups = {group: state.groups.get(group) or Group() for group in plan.groups}
-        self._mount(state)
+        self._silences.mount(state, self.now)
 
     # -- groups -------------------------------------------------------------------------------------------------------
 
@@ -732,61 +713,6 @@ class Engine:
                 group.true.discard(state.id)
         state.parents = ()
 
-    # -- silence ------------------------------------------------------------------------------------------------------
-
-    def _mount(self, state: AssetState) -> None:
-        """Exactly one watch per silence and device on the asset; those that stay keep their clock."""
-        mounted = tuple(self.registry.devices_of(state.id))
-        for device_id in state.devices:
-            if device_id not in mounted:
-                self._unwatch(self._devices[device_id], state)
-        state.devices = mounted
-        for device_id in mounted:
-            device = self.registry.device(device_id)
-            if device is None:
-                continue
-            known = self._devices.get(device_id)
-            if known is None:
-                known = self._devices[device_id] = DeviceState(device, self._number(), self.now - self._deaf)
-            known.device = device
-            known.lateness = self._lateness(device)
-            known.interval = self._intervals(device)
-            self._watch(known, state)
-        self._count_silent(state)
-
-    def _watch(self, device: DeviceState, state: AssetState) -> None:
-        before = {watch.key: watch for watch in device.watches if watch.asset is state}
-        watches: list[Watch] = []
-        for silence in state.plan.silences if device.interval is not None else ():
-            wait = round(silence.intervals * (device.interval or 0)) + silence.plus
-            watch = before.pop(silence.key, None)
-            if watch is None:
-                since = self.now - self._deaf
-                watch = Watch(self._number(), state, device, silence.key, wait, since, silence.point)
-            watch.wait = wait
-            watch.silent = watch.silent and watch.expires(self._deaf) <= self.now
-            watches.append(watch)
-            self._schedule(watch, watch.due(self._deaf))
-        for gone in before.values():
-            gone.silent = True  # never due again: its entry in the heap falls away
-        device.watches = [watch for watch in device.watches if watch.asset is not state] + watches
-        device.silenced = sum(watch.silent for watch in device.watches)
-
-    def _unwatch(self, device: DeviceState, state: AssetState) -> None:
-        """The device left the asset: its silence is no longer the asset's."""
-        for watch in device.watches:
-            if watch.asset is state:
-                watch.silent = True
-        device.watches = [watch for watch in device.watches if watch.asset is not state]
-        device.silenced = sum(watch.silent for watch in device.watches)
-
-    def _count_silent(self, state: AssetState) -> None:
-        state.silent = {}
-        for device_id in state.devices:
-            for watch in self._devices[device_id].watches:
-                if watch.silent and watch.asset is state:
-                    state.silent[watch.key] = state.silent.get(watch.key, 0) + 1
-
     def _reconsider(self, state: AssetState, at: Micros, out: list[Event]) -> None:
         """Ask every rule about an asset whose limits, causes or members may have changed."""
         checks = sum(1 << check.index for check in state.plan.checks if not check.rule.event)
@@ -803,28 +729,18 @@ class Engine:
         state = self._assets[asset_id] = AssetState(asset_id, Plan())
         return state
 
-    def _unknown_device(self, device_id: str, asset_id: str) -> DeviceState:
-        device = self.registry.device(device_id) or Device(device_id, asset_id, "")
-        state = self._devices[device_id] = DeviceState(device, self._number(), self.now - self._deaf)
-        state.lateness = self._lateness(device)
-        return state
-
     # -- snapshots ----------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> bytes:
         """The whole state, but not the registry nor the rules: restored over the same ones, the engine continues
         exactly as this one would."""
-        watches: dict[str, list[tuple[int, str, str, Micros, bool]]] = {}
-        for device_id, device in self._devices.items():
-            for watch in device.watches:
-                row = (watch.no, device_id, watch.key, watch.since, watch.silent)
-                watches.setdefault(watch.asset.id, []).append(row)
+        watches = self._silences.dump_watches()
         saved = _Saved(
             _FORMAT,
             self.now,
-            self._deaf,
+            self._silences.deaf,
             self._next_no,
-            [(name, device.no, device.seen, device.newest) for name, device in self._devices.items()],
+            [(name, device.no, device.seen, device.newest) for name, device in self._silences.devices.items()],
             [
                 _SavedAsset(
                     asset.id,
@@ -855,16 +771,12 @@ class Engine:
             raise ValueError(f"not a snapshot of the engine: {error}") from error
         if saved.format != _FORMAT:
             raise ValueError(f"an engine snapshot of format {saved.format}; this program reads {_FORMAT}")
-        self.now, self._deaf = saved.now, saved.deaf
-        self._heap, self._assets, self._devices = [], {}, {}
+        self.now = saved.now
+        self._heap, self._assets = [], {}
         self._commands, self.counters = saved.commands, saved.counters
         self._packets = Packets()
         self._packets.load(saved.packets)
-        for name, no, seen, newest in saved.devices:
-            device = self.registry.device(name) or Device(name, "", "")
-            state = self._devices[name] = DeviceState(device, no, seen)
-            state.lateness = self._lateness(device)
-            state.newest = newest
+        self._silences.load(saved.deaf, saved.devices)
         for kept in saved.assets:
             asset = self._assets[kept.id] = AssetState(kept.id, Plan())
             asset.points = kept.points
@@ -874,34 +786,20 @@ class Engine:
             self._assets[alarm.asset].alarms[alarm.rule] = alarm
         self._bind_all()
         for kept in saved.assets:
-            self._restore_watches(kept)
+            self._silences.load_watches(self._assets[kept.id], kept.watches)
         for one in self.registry.assets():
             self._regroup(one)
         self._next_no = saved.next_no
         self._heap = []
-        for device_state in self._devices.values():
-            for watch in device_state.watches:
-                watch.scheduled = None
-                self._schedule(watch, watch.due(self._deaf))
+        self._silences.schedule_all()
         for alarm in saved.alarms:
             alarm.scheduled = None
             self._schedule(alarm, self._due(alarm))
 
-    def _restore_watches(self, kept: _SavedAsset) -> None:
-        asset = self._assets[kept.id]
-        for no, device_id, key, since, silent in kept.watches:
-            for watch in self._devices[device_id].watches:
-                if watch.asset is asset and watch.key == key:
-                    watch.no, watch.since, watch.silent = no, since, silent
-        for device_id in asset.devices:
-            device = self._devices[device_id]
-            device.silenced = sum(watch.silent for watch in device.watches)
-        self._count_silent(asset)
 
-
-def _merged(touched: Iterable[tuple[AssetState, int, int]]) -> list[tuple[AssetState, int, int]]:
+def _merged(touched: Iterable[Touched]) -> list[Touched]:
     """One entry an asset, in the order of first touch."""
-    found: dict[str, tuple[AssetState, int, int]] = {}
+    found: dict[str, Touched] = {}
     for asset, checks, memberships in touched:
         _, before, before_memberships = found.get(asset.id, (asset, 0, 0))
         found[asset.id] = (asset, before | checks, before_memberships | memberships)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bench import ingest, latency, recovery, scale
 from bench.report import check
+from bench.stand import Stand
+from bench.trial import BareSubject
+from simulators.load import Plan
 from tests.servers import need_debian
 
 
@@ -19,17 +24,18 @@ def _all_measured(figures: dict[str, object], targets: dict[str, str]) -> None:
     assert not missing, f"no figure for the targets {missing}"
 
 
-def test_ingest_finds_a_rate_for_the_gateway_and_for_the_bare_subscriber() -> None:
-    figures = ingest.run(seconds=1, try_s=1, brokers=["mosquitto"], devices=100, highest=300)
-    of_mosquitto = {name: bound for name, bound in ingest.TARGETS.items() if name.startswith("mosquitto")}
-    _all_measured(figures, of_mosquitto)
-    assert figures["mosquitto"]["rate"] > 0
-    assert figures["mosquitto"]["bare"]["rate"] > 0
-
-
-def test_ingest_works_on_the_embedded_broker() -> None:
+def test_ingest_finds_a_rate_on_the_embedded_broker() -> None:
     figures = ingest.run(seconds=0.5, try_s=0.5, brokers=["embedded"], devices=20, highest=100)
-    assert figures["embedded"]["rate"] > 0
+    assert 0 < figures["embedded"]["rate"] <= 101
+    assert figures["embedded"]["held"]
+
+
+async def test_the_bare_subscriber_is_tried_in_the_same_way(tmp_path: Path) -> None:
+    async with Stand(tmp_path) as stand:
+        trial = await BareSubject(stand, "nats", Plan(devices=20)).trial(100, 0.5)
+    assert trial.holds, trial.why
+    assert trial.sent > 0
+    assert trial.cpu_us > 0
 
 
 def test_latency_sees_every_alarm() -> None:
@@ -45,7 +51,6 @@ def test_scale_compares_two_fleets() -> None:
 
 
 def test_recovery_kills_and_serves_again() -> None:
-    figures = recovery.run(frames=500, devices=50, rate=1_000)
+    figures = recovery.run(frames=500, devices=50, rate=1_000, without_snapshots=False)
     _all_measured(figures, recovery.TARGETS)
     assert figures["frames_in_journal"] >= 500
-    assert figures["without_snapshots"]["serving_after_s"] > 0

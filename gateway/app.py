@@ -32,10 +32,11 @@ from gateway.config.settings import MqttSettings, Settings
 from gateway.console.app import create_app
 from gateway.console.feed import Feed
 from gateway.console.server import ConsoleServer
+from gateway.core import routing
 from gateway.core.assets_json import parse_assets, to_json
 from gateway.core.baselines import with_learned
-from gateway.core.model import MINUTE, Asset, Blind, Device, FrameKind, Micros, Start, Transition
-from gateway.core.processor import Configuration
+from gateway.core.model import MINUTE, Asset, Blind, Device, FrameKind, Level, Micros, Start, Transition
+from gateway.core.processor import GATEWAY, Configuration
 from gateway.core.profile import Profile, Transport
 from gateway.core.registers import plan_reads
 from gateway.errors import ConfigError, DecodeError, Mistake, StorageFailed, Unavailable
@@ -93,6 +94,8 @@ def run_gateway(
             runner.run(gateway.run(on_ready))
         except Exception as error:  # the top: say what happened, give the exit code
             return gateway.ended_by(error)
+        finally:
+            gc.unfreeze()  # or the interpreter ends with everything still standing, and DuckDB complains of it
     return 0
 
 
@@ -110,6 +113,8 @@ class Gateway:
         self._sources: dict[str, asyncio.Task[None]] = {}
         self._modbus_endpoints: tuple[ModbusEndpoint, ...] = ()
         self._links_seen: Micros = 0
+        self._routes: tuple[routing.Route, ...] = (routing.Route(("log",)),)
+        self._notify_failures: tuple[int, Micros] = (0, 0)
         self._crashes_seen: tuple[int, Micros] = (0, 0)
         self._rewire_wanted = False
         self._reloading: asyncio.Task[None] | None = None
@@ -154,8 +159,7 @@ class Gateway:
         self.journal = await EmbeddedJournal.open(data)
         stack.push_async_callback(self.journal.close)
         self.receivers = self._make_receivers(stack)
-        names = tuple(self.receivers)
-        self.store = await Store.open(data, receivers=lambda transition: names)
+        self.store = await Store.open(data, receivers=self._told)
         stack.push_async_callback(self.store.close)
         kept = settings.historian
         self.historian = await Historian.open(
@@ -219,6 +223,9 @@ class Gateway:
             self.pipeline.processor.configuration.hash != self._configuration.hash
         ):
             await self._put_in_force(self._bundle, self._configuration)
+        if await self.store.asset(GATEWAY.asset) is None:
+            # What the gateway says of itself is asked for like the readings and alarms of any other asset.
+            await self.pipeline.apply_assets(to_json([GATEWAY], []))
         await self.apply_assets(*self._file_assets)
         self._file_assets = ([], [])  # the registry has them now
         await self._take_letters()
@@ -436,12 +443,21 @@ class Gateway:
             receive_maximum=settings.receive_maximum,
         )
 
+    def _told(self, transition: Transition) -> tuple[str, ...]:
+        """Names of the receivers of one transition. Called in the store's thread: reads frozen objects only."""
+        configuration = self.pipeline.processor.configuration
+        rule = configuration.rules.get(transition.record.rule) if configuration is not None else None
+        return routing.receivers(transition, rule, self._routes)
+
     def _make_receivers(self, stack: contextlib.AsyncExitStack) -> dict[str, Receiver]:
         receivers: dict[str, Receiver] = {"log": LogReceiver()}
         for options in self.settings.receivers:
             webhook = WebhookReceiver(options.url, _secret(options.secret_file), allow_loopback=options.allow_loopback)
             stack.push_async_callback(webhook.close)
             receivers[options.name] = webhook
+            self._routes += (
+                routing.Route((options.name,), Level[options.level], tuple(options.kinds), options.groups),
+            )
         return receivers
 
     def _describe(self, asset_id: str) -> AssetTags:
@@ -540,6 +556,12 @@ class Gateway:
             self.pipeline.forget(crash_quarantine=True)
         elif crashes and now - self._crashes_seen[1] > CALM:
             self.pipeline.report(crash_quarantine=False)
+
+        failed = 0 if self.dispatcher is None else sum(s.failed for s in self.dispatcher.statistics.values())
+        if failed != self._notify_failures[0]:
+            self._notify_failures = (failed, now)
+        self.pipeline.report(config_rejected=bool(self.reload_mistakes))
+        self.pipeline.report(notify_failed=bool(failed) and now - self._notify_failures[1] <= CALM)
 
     # -- failures -----------------------------------------------------------------------------------------------------
 

@@ -50,10 +50,9 @@ def demo(
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page.")] = False,
 ) -> None:
     """A living city on this machine: embedded broker, simulated city, gateway and page, on loopback."""
-    from gateway.config.units import duration
     from gateway.demo import DemoOptions, run_demo
 
-    seconds = duration(stop_after) / 1e6 if stop_after is not None else None
+    seconds = _seconds(stop_after) if stop_after is not None else None
     raise typer.Exit(run_demo(DemoOptions(port, mqtt_port, data, seed, devices, seconds, not no_browser)))
 
 
@@ -178,6 +177,15 @@ def bench(
     except ImportError as error:
         raise ConfigError([]) from error
     raise typer.Exit(run_benchmarks(names or [], runs=runs))
+
+
+def _seconds(text: str) -> float:
+    from gateway.config.units import duration
+
+    try:
+        return duration(text) / 1e6
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--for") from error
 
 
 def main(arguments: list[str] | None = None) -> None:

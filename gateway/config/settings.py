@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from gateway.config.units import duration
 from gateway.config.yaml_source import YamlSource, checked, read_yaml
 from gateway.core.model import HOUR, MINUTE, SECOND, Micros
+from gateway.core.vocabulary import KINDS
 from gateway.errors import ConfigError, Mistake
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?\s*$")
@@ -132,12 +133,19 @@ class SinkSettings(_Settings):
 
 
 class ReceiverSettings(_Settings):
-    """A signed JSON webhook that is told about alarms; ``secret_file`` holds the HMAC key."""
+    """A signed JSON webhook that is told about alarms; ``secret_file`` holds the HMAC key.
+
+    Told of what is at least as severe as ``level`` and, where these say something, of one of ``kinds`` of assets and
+    of rules that name one of ``groups`` in their ``notify``.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
     url: Annotated[str, Field(pattern=r"^https?://\S+$")]
     secret_file: Path | None = None
     allow_loopback: bool = False
+    level: Literal["I", "II", "III", "IV"] = "IV"
+    kinds: tuple[Literal[KINDS], ...] = ()  # type: ignore[valid-type]
+    groups: tuple[str, ...] = ()
 
 
 class SnapshotSettings(_Settings):

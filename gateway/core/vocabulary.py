@@ -66,8 +66,8 @@ KINDS: tuple[str, ...] = tuple(POINTS)
 
 # What the gateway says about itself: readings of the one asset of kind "gateway", which no file may name.
 GATEWAY_POINTS: dict[str, str] = {
-    "journal_failed": "", "disk_full": "", "disk_used": "%", "queue_used": "%", "broker_lost": "", "clock_step": "",
-    "clock_uncertain": "", "crash_quarantine": "", "config_rejected": "",
+    "journal_failed": "", "disk_full": "", "disk_used": "%", "queue_used": "%", "broker_lost": "", "notify_failed": "",
+    "clock_step": "", "clock_uncertain": "", "crash_quarantine": "", "config_rejected": "",
 }  # fmt: skip
 
 _NUMBERED = re.compile(r"^p\d{1,2}_")

@@ -111,7 +111,6 @@ class Gateway:
         self._lock = DataLock(settings.data)
         self._stop = asyncio.Event()
         self._sources: dict[str, asyncio.Task[None]] = {}
-        self._modbus_endpoints: tuple[ModbusEndpoint, ...] = ()
         self._links_seen: Micros = 0
         self._routes: tuple[routing.Route, ...] = (routing.Route(("log",)),)
         self._notify_failures: tuple[int, Micros] = (0, 0)
@@ -389,13 +388,10 @@ class Gateway:
         except ConfigError as error:
             log.error("Modbus endpoints not changed", reason=str(error))
             return
-        if wanted == self._modbus_endpoints:
-            return
-        self._modbus_endpoints = wanted
-        await _cancel([task for name, task in self._sources.items() if name == "modbus"])
-        if wanted:
-            options = ModbusOptions(endpoints=wanted, timeout=self.settings.modbus.timeout)
-            self.modbus = ModbusSource(options)
+        if self.modbus is not None:
+            self.modbus.poll(wanted)
+        elif wanted:
+            self.modbus = ModbusSource(ModbusOptions(endpoints=wanted, timeout=self.settings.modbus.timeout))
             self._sources["modbus"] = group.create_task(self.modbus.run(self.intake), name="modbus")
 
     def _mqtt_devices(self) -> list[str]:

@@ -27,7 +27,7 @@ from watchfiles import awatch
 from gateway import disk, inbox, logs, watchdog
 from gateway.clock import Clock
 from gateway.config.assets import load_asset_files
-from gateway.config.bundle import Bundle, compile_bundle, read_bundle, watched_folders
+from gateway.config.bundle import Bundle, compile_bundle, load_configuration, watched_folders
 from gateway.config.settings import MqttSettings, Settings
 from gateway.console.app import create_app
 from gateway.console.feed import Feed
@@ -105,8 +105,7 @@ class Gateway:
     def __init__(self, settings: Settings, config_file: Path | None) -> None:
         self.settings = settings
         self._config_file = config_file
-        self._bundle = read_bundle(settings)
-        self._configuration = compile_bundle(self._bundle)
+        self._bundle, self._configuration = load_configuration(settings)
         self._file_assets = _read_asset_files(settings, self._configuration)
         self._lock = DataLock(settings.data)
         self._stop = asyncio.Event()
@@ -304,8 +303,7 @@ class Gateway:
     async def reload(self) -> None:
         """Read the files again; a mistake changes nothing and is kept in ``reload_mistakes``."""
         try:
-            bundle = read_bundle(self.settings)
-            configuration = compile_bundle(bundle)
+            bundle, configuration = load_configuration(self.settings)
             file_assets = _read_asset_files(self.settings, configuration)
         except ConfigError as error:
             self.reload_mistakes = error.mistakes

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.config.assets import load_asset_files
-from gateway.config.bundle import case_files, compile_bundle, read_bundle
+from gateway.config.bundle import case_files, load_configuration
 from gateway.config.profile_cases import run_all_cases
 from gateway.config.settings import Settings, load_settings
 from gateway.errors import ConfigError, Mistake
@@ -50,8 +50,7 @@ def check_everything(config: Path | None) -> CheckReport:
             report.mistakes += error.mistakes
             return report
     try:
-        bundle = read_bundle(settings)
-        configuration = compile_bundle(bundle)
+        _, configuration = load_configuration(settings)
     except ConfigError as error:
         report.mistakes += error.mistakes
         return report

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.config.assets import load_assets
-from gateway.config.bundle import compile_bundle, read_bundle
+from gateway.config.bundle import load_configuration
 from gateway.config.settings import load_settings
 from gateway.core.assets_json import to_json
 from gateway.errors import ConfigError, Mistake
@@ -48,7 +48,7 @@ def letters(data: Path) -> Iterator[tuple[Path, bytes]]:
 def import_assets_command(file: Path, config: Path) -> dict[str, object]:
     """Check ``file`` against the configuration and hand it over. Raises ConfigError with every mistake in it."""
     settings = load_settings(config)
-    profiles = compile_bundle(read_bundle(settings)).profiles
+    profiles = load_configuration(settings)[1].profiles
     # What the gateway has already it knows itself, and refuses the letter if a name leads nowhere.
     assets, devices = load_assets(file, str(file), profiles, known_assets=None)
     path = put(settings.data, to_json(assets, devices))

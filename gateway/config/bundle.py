@@ -7,12 +7,13 @@ then, whatever is on the disk now.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from gateway.config.profile_cases import CASES
-from gateway.config.profiles import load_profiles
+from gateway.config.profiles import CASES, load_profiles
 from gateway.config.rules import load_rules
 from gateway.config.settings import Settings
 from gateway.config.shipped import read_tree, shipped
@@ -66,21 +67,39 @@ def read_bundle(settings: Settings) -> Bundle:
     )
 
 
-def compile_bundle(bundle: Bundle) -> Configuration:
-    """Check everything and compile it. Raises ConfigError with the mistakes of profiles and rules together."""
+def load_configuration(settings: Settings) -> tuple[Bundle, Configuration]:
+    """What the files say now. Raises ConfigError with the mistakes of profiles and rules together, each with the path
+    of its file."""
+    bundle = read_bundle(settings)
+    profiles, rules = (shipped("device_profiles"), *settings.profiles), (shipped("rules"), *settings.rules)
+    return bundle, compile_bundle(bundle, profiles, rules)
+
+
+def compile_bundle(
+    bundle: Bundle, profile_folders: Sequence[Path] = (), rule_folders: Sequence[Path] = ()
+) -> Configuration:
+    """Check everything and compile it. Raises ConfigError with the mistakes of profiles and rules together; with the
+    folders the texts came from (the last one counts) they name the file's path."""
     mistakes: list[Mistake] = []
     profiles = rules = None
     try:
         profiles = load_profiles(bundle.profiles)
     except ConfigError as error:
-        mistakes += error.mistakes
+        mistakes += _placed(error.mistakes, profile_folders)
     try:
         rules = load_rules(bundle.rules)
     except ConfigError as error:
-        mistakes += error.mistakes
+        mistakes += _placed(error.mistakes, rule_folders)
     if profiles is None or rules is None:
         raise ConfigError(mistakes)
     return Configuration(bundle.hash, profiles, rules)
+
+
+def _placed(mistakes: Sequence[Mistake], folders: Sequence[Path]) -> Iterator[Mistake]:
+    for mistake in mistakes:
+        paths = (folder / mistake.file for folder in reversed(folders))
+        path = next((path for path in paths if path.is_file()), None)
+        yield mistake if path is None else replace(mistake, file=str(path))
 
 
 def watched_folders(settings: Settings) -> list[Path]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.bundle import Bundle, compile_bundle, read_bundle, watched_folders
+from gateway.config.bundle import Bundle, compile_bundle, load_configuration, read_bundle, watched_folders
 from gateway.config.settings import Settings
 from gateway.config.shipped import shipped
 from gateway.errors import ConfigError
@@ -87,15 +87,16 @@ def test_what_is_not_a_bundle_is_a_mistake_not_a_crash(text: str) -> None:
 def test_mistakes_of_profiles_and_rules_are_told_together_with_file_line_and_key(tmp_path: Path) -> None:
     rules = folder(tmp_path, "rules", ours=RULE.replace("deadband", "dedband"))
     profiles = folder(tmp_path, "profiles", ours=PROFILE.replace("range", "rnage"))
-    bundle = read_bundle(Settings(rules=(rules,), profiles=(profiles,)))
     with pytest.raises(ConfigError) as caught:
-        compile_bundle(bundle)
-    mistakes = {(m.file, m.line): m for m in caught.value.mistakes}
+        load_configuration(Settings(rules=(rules,), profiles=(profiles,)))
     (profile,) = [m for m in caught.value.mistakes if "rnage" in m.key]
-    assert (profile.line, "did you mean `range`" in profile.message) == (6, True)
+    assert (profile.file, profile.line, "did you mean `range`" in profile.message) == (
+        str(profiles / "ours.yaml"),
+        6,
+        True,
+    )
     (rule,) = [m for m in caught.value.mistakes if "dedband" in m.key]
-    assert (rule.line, "did you mean `deadband`" in rule.message) == (4, True)
-    assert len(mistakes) >= 2
+    assert (rule.file, rule.line, "did you mean `deadband`" in rule.message) == (str(rules / "ours.yaml"), 4, True)
 
 
 def test_a_folder_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:

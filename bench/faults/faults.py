@@ -6,21 +6,26 @@ Numbers are those of the catalogue (docs/reliability.md). What holds at the end 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
 import shutil
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiomqtt
 
 from bench.faults.disk import HarnessError, LoopDisk
-from bench.faults.harness import READY_S, STOP_S, STRANGERS, Scene, until
+from bench.faults.evidence import DataFolder
+from bench.faults.processes import READY_S, until
+from bench.faults.scene import STRANGERS, Scene
 from bench.judge import expect
 
+STOP_S = 5.0  # F04: SIGTERM under load ends in order within this
 LIBFAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
 Fault = Callable[[Scene, random.Random], Awaitable[None]]
@@ -105,27 +110,38 @@ async def power_cut(scene: Scene, chance: random.Random, disk: LoopDisk) -> None
         await scene.gateway.start()
 
 
-def killed_at(scene: Scene, file: str, when: int) -> list[str]:
-    """F02: the words that kill the gateway at exactly the ``when``-th write or sync of ``file`` in the data folder."""
-    return [_strace(), "-f", "--seccomp-bpf", "-qq", "-o", os.devnull, "-P", str(scene.gateway.data / file),
-            "-e", "trace=pwrite64,fdatasync,fsync",
-            "-e", f"inject=pwrite64,fdatasync,fsync:signal=SIGKILL:when={when}"]  # fmt: skip
+@asynccontextmanager
+async def tampered(scene: Scene, file: str, calls: str, what: str) -> AsyncIterator[None]:
+    """While open, ``what`` (strace's words, ``signal=…`` or ``error=…``) befalls the gateway at system calls ``calls``
+    on ``file`` of the data folder."""
+    path = str(scene.gateway.data / file)
+    words = [_strace(), "-f", "-qq", "-o", os.devnull, "-p", str(scene.gateway.pid), "-P", path,
+             "-e", f"trace={calls}", "-e", f"inject={calls}:{what}"]  # fmt: skip
+    tracer = await asyncio.create_subprocess_exec(*words, stdin=asyncio.subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            tracer.terminate()  # it lets go of the gateway; killed, it would leave it with half a system call
+        await tracer.wait()
 
 
-async def kill_at_boundary(scene: Scene, file: str, when: int) -> None:
-    """F02: restart under ``killed_at``, wait for the kill, and start again without it."""
+async def kill_at_boundary(scene: Scene, file: str, when: int, calls: str = "pwrite64,write,fdatasync,fsync") -> None:
+    """F02: kill -9 at exactly the ``when``-th write or sync of ``file`` from now on, and start again."""
     async with scene.fault(f"F02 kill at write {when} of {file}"):
-        await scene.gateway.kill()
-        scene.gateway.spawn(around=killed_at(scene, file, when))
-        code = await scene.gateway.ended(30)
-        scene.facts.append(expect(f"F02 the kill at write {when} of {file} happened", code != 0, code))
+        async with tampered(scene, file, calls, f"signal=SIGKILL:when={when}"):
+            code = await scene.gateway.ended()
+        scene.facts.append(expect(f"F02 the kill at write {when} of {file} happened", code == -9, code))
         await scene.gateway.start()
 
 
-def failing_sync(scene: Scene, when: int) -> list[str]:
-    """F15: the words that make the ``when``-th sync of the journal's log fail with EIO, once."""
-    return [_strace(), "-f", "--seccomp-bpf", "-qq", "-o", os.devnull, "-P", str(scene.gateway.data / "journal.db-wal"),
-            "-e", "trace=fdatasync,fsync", "-e", f"inject=fdatasync,fsync:error=EIO:when={when}"]  # fmt: skip
+async def sync_fails(scene: Scene, when: int) -> None:
+    """F15: the ``when``-th sync of the journal's log from now on answers EIO, once; the process must say so and end."""
+    async with scene.fault("F15 EIO at fdatasync"):
+        async with tampered(scene, "journal.db-wal", "fdatasync,fsync", f"error=EIO:when={when}"):
+            code = await scene.gateway.ended()
+        scene.facts.append(expect("F15 a failed sync ends the process with a failure", code == 1, code))
+        await scene.gateway.start()
 
 
 def _strace() -> str:
@@ -133,14 +149,6 @@ def _strace() -> str:
     if found is None:
         raise HarnessError("needs strace")
     return found
-
-
-async def sync_fails(scene: Scene) -> None:
-    """F15: a gateway started with ``failing_sync`` must say so and end; the next one serves again."""
-    async with scene.fault("F15 EIO at fdatasync"):
-        code = await scene.gateway.ended()
-        scene.facts.append(expect("F15 a failed sync ends the process with a failure", code not in (0, -9), code))
-        await scene.gateway.start()
 
 
 def truncate_tail(path: Path, count: int) -> None:
@@ -195,6 +203,28 @@ async def clock_steps(scene: Scene, clock: FakedClock, seconds: float = 2.0) -> 
         async with scene.fault(f"F47 wall clock {offset}"):
             clock.step(offset)
             await asyncio.sleep(seconds)
+
+
+async def away_for_two_hours(scene: Scene, clock: FakedClock) -> None:
+    """F52: a road is flooded, the gateway dies before the delay of the alarm is over and comes back two hours later:
+    the alarm is raised once, as of when it was due, and marked late. Another start raises nothing again."""
+    road = STRANGERS[2]
+    async with scene.fault("F52 two hours away"):
+        await publish(scene, road, scene.password(road), [telemetry("road", road, 1, {"depth": 30.0})])
+        await scene.arrived(road, 1)
+        await scene.gateway.kill()
+        clock.step("+2h")
+        await scene.gateway.start()
+        await asyncio.sleep(0.5)
+        await scene.gateway.kill()
+        await scene.gateway.start()
+    steps = [t.document for t in DataFolder(scene.gateway.data).transitions() if t.alarm_id == f"{road}/road-depth"]
+    raised = [step for step in steps if step["to_state"] == "UNACK"]
+    late = [step for step in raised if step["late"]]
+    what = [(step["cause"], step["to_state"], step["at"], step["late"]) for step in steps]
+    scene.facts.append(
+        expect("F52 an overdue alarm is raised once and marked late", len(raised) == len(late) == 1, what)
+    )
 
 
 # -- other people's messages ------------------------------------------------------------------------------------------
@@ -274,18 +304,13 @@ async def poison(scene: Scene, marker: bytes, good: int = 500) -> None:
         sent = await publish(scene, user, scene.password(user), bad + after, seconds=20)
         scene.facts.append(expect("F09 all frames were acknowledged by the broker", sent == 5 + good, sent))
         await rejected_rises(scene, "crashed", 5, before.get("crashed", 0), "F09 each poison frame is quarantined")
-        stored = 0
-        for _ in range(100):
-            stored = int((await scene.get("ledger", device=user))["stored"])
-            if stored >= good:
-                break
-            await asyncio.sleep(0.1)
+        stored = await scene.arrived(user, good)
         scene.facts.append(expect(f"F09 {good} of {good} frames behind it are stored", stored == good, stored))
 
 
 async def speaks_as_another(scene: Scene) -> None:
     """A02: one device's login publishes on another's topic; nothing of it becomes a reading."""
-    one, other = STRANGERS
+    one, other, _ = STRANGERS
     async with scene.fault("A02 speaks as another"):
         await publish(scene, one, scene.password(one), [telemetry("pipe", other, 1, {"freeboard": -0.05})])
         await asyncio.sleep(0.5)
@@ -319,7 +344,7 @@ async def retained_poison(scene: Scene) -> None:
         well = telemetry("pipe", user, 2, {"freeboard": 1.5, "level": 0.2})
         await publish(scene, user, scene.password(user), [alarming], retain=True)
         await publish(scene, user, scene.password(user), [well])
-        await scene.settle(5)
+        await scene.arrived(user, 2)
         before = await _alarms_of(scene, user)
         await scene.gateway.stop()
         await scene.gateway.start()

@@ -286,6 +286,8 @@ class Gateway:
     def _announce(self, on_ready: Callable[[Gateway], None] | None) -> None:
         """Tell whoever waits: a file for scripts, systemd, the terminal, the caller."""
         addresses = self.addresses
+        if on_ready is None and addresses.first_token is not None:  # before anybody is told that we are ready
+            print(f"first token, shown only now (administrator): {addresses.first_token}", flush=True)
         running = {"pid": os.getpid(), "console_url": addresses.console_url, "mqtt_url": addresses.mqtt_url}
         path = self.settings.data / "run.json"
         beside = path.with_suffix(".part")
@@ -295,8 +297,6 @@ class Gateway:
         log.info("ready", **running)
         if on_ready is not None:
             on_ready(self)
-        elif addresses.first_token is not None:
-            print(f"first token, shown only now (administrator): {addresses.first_token}", flush=True)
 
     # -- configuration and assets -------------------------------------------------------------------------------------
 

@@ -103,11 +103,11 @@ async def _measure(
         found = await search(kind, subjects, try_s, highest)
         ours = await plateau(kind, subjects[0], found[0], seconds)
         figures = _figures(ours)
-        figures["rss_peak_mb"] = round(ours.rss_peak / 1e6)
         if len(subjects) > 1:
             bare = await plateau(kind, subjects[1], found[1], seconds)
             figures["bare"] = _figures(bare)
-            figures["ratio_to_bare"] = round(ours.delivered / bare.delivered, 3)
+            if ours.holds and bare.holds:
+                figures["ratio_to_bare"] = round(ours.delivered / bare.delivered, 3)
         return figures
 
 
@@ -136,13 +136,16 @@ async def plateau(kind: str, subject: Subject, rate: float, seconds: float) -> T
 
 
 def _figures(trial: Trial) -> dict[str, Any]:
+    """``rate`` is None when even the lowest rate tried did not hold."""
     return {
-        "rate": round(trial.delivered),
-        "held": trial.holds,
+        "rate": round(trial.delivered) if trial.holds else None,
+        "tried": round(trial.rate),
         "cpu_us_per_message": round(trial.cpu_us, 1),
         "broker_cpu_us_per_message": round(trial.broker_cpu_us, 1),
         "load_cpu_us_per_message": round(trial.load_cpu_us, 1),
         "lag_s": round(trial.lag_s, 2),
+        "rss_mb": round(trial.rss / 1e6),
+        "rss_peak_mb": round(trial.rss_peak / 1e6),
     }
 
 

@@ -29,7 +29,7 @@ import httpx
 import psutil
 
 from bench.faults.disk import HarnessError
-from bench.faults.harness import REPOSITORY, GatewayProcess, die_with_parent, free_port
+from bench.faults.processes import REPOSITORY, GatewayProcess, die_with_parent, free_port
 from gateway.sources.broker import derived_password, find_server, secret_file
 from simulators.load import Plan, write_load_assets
 

@@ -15,11 +15,13 @@ from typing import Any, Protocol
 import psutil
 
 from bench.faults.disk import HarnessError
-from bench.faults.harness import REPOSITORY, die_with_parent
+from bench.faults.processes import REPOSITORY, die_with_parent
 from bench.stand import CONNECTIONS, DRAIN_S, START_S, BrokerKind, Gateway, Load, Stand, cpu_s, rss_bytes, wait_for
 from simulators.load import Plan
 
-LAG_S = 1.0  # a rate holds when this long after the last message everything has been taken in
+LAG_S = 1.0  # a rate holds when this long after the last message everything has been taken in;
+LAG_SHARE = 0.05  # after a short load sooner: in 6 s, a second's delay would hide a sixth too much
+LAG_LEAST_S = 0.25
 SENT_SHARE = 0.97  # of what the rate asks for; a load that cannot be sent proves nothing about who takes it in
 HISTORY_BATCHES = 300  # the historian may follow by so many batches of 10 ms when the load ends …
 HISTORY_S = 5.0  # … and must have caught up after so long
@@ -37,6 +39,7 @@ class Trial:
     cpu_us: float
     broker_cpu_us: float
     load_cpu_us: float
+    rss: int
     rss_peak: int
     why: str | None = None
 
@@ -66,8 +69,8 @@ class Subject(Protocol):
 
 
 class GatewaySubject:
-    """The gateway. A rate holds when the load could send it, all of it was received, journaled and decided within 1 s
-    of its end, and the historian never fell off and caught up within 5 s; a message missing is an error."""
+    """The gateway. A rate holds when the load could send it, all of it was received, journaled and decided within a
+    second of its end, and the historian never fell off and caught up within 5 s; a message missing is an error."""
 
     name = "citywatch"
 
@@ -104,6 +107,7 @@ class GatewaySubject:
             (cpu_s(gateway.pid) - cpu) / sent * 1e6,
             (cpu_s(gateway.broker_pid) - broker_cpu) / sent * 1e6,
             summary["cpu_us_per_message"],
+            rss_bytes(gateway.pid),
             rss_bytes(gateway.pid, peak=True),
             why,
         )
@@ -133,8 +137,8 @@ class BareSubject:
             broker_cpu = cpu_s(broker.pid)
             await load.start(broker.url, rate, seconds=seconds)
             summary = await load.ended()
-            await asyncio.sleep(LAG_S)
-            rss = rss_bytes(process.pid, peak=True)
+            await asyncio.sleep(patience_s(seconds))
+            rss, rss_peak = rss_bytes(process.pid), rss_bytes(process.pid, peak=True)
             process.terminate()
             output, _ = await process.communicate()
             figures = json.loads(output)
@@ -146,14 +150,18 @@ class BareSubject:
                 await process.wait()
             broker.kill()
         missing = summary["sent"] - figures["messages"]
-        lag = LAG_S if missing else 0.0
+        lag = patience_s(seconds) if missing else 0.0
         why = _too_slow(summary, rate, seconds, lag) or (
-            f"{missing:,} messages missing after 1 s" if missing > 0 else None
+            f"{missing:,} messages missing after {lag:g} s" if missing > 0 else None
         )
         cpu = figures["cpu_us_per_message"] or 0.0
-        return Trial(
-            rate, summary["sent"], summary["seconds"], lag, cpu, broker_cpu, summary["cpu_us_per_message"], rss, why
-        )
+        load_cpu = summary["cpu_us_per_message"]
+        return Trial(rate, summary["sent"], summary["seconds"], lag, cpu, broker_cpu, load_cpu, rss, rss_peak, why)
+
+
+def patience_s(seconds: float) -> float:
+    """How long after a load of ``seconds`` the last message may be in."""
+    return min(LAG_S, max(LAG_LEAST_S, LAG_SHARE * seconds))
 
 
 def _too_slow(summary: dict[str, Any], rate: float, seconds: float, lag: float) -> str | None:
@@ -161,7 +169,7 @@ def _too_slow(summary: dict[str, Any], rate: float, seconds: float, lag: float) 
         return f"the broker left {summary['unacked']} unacknowledged, {summary['reconnects']} connections broke"
     if summary["sent"] < SENT_SHARE * rate * seconds - CONNECTIONS:  # each may have been about to send one
         return f"only {summary['rate']:,.0f} msg/s could be sent"
-    return f"the last message was in after {lag:.1f} s" if lag > LAG_S else None
+    return f"the last message was in after {lag:.1f} s" if lag > patience_s(seconds) else None
 
 
 async def _linked(pid: int, port: int) -> bool:

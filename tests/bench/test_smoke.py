@@ -26,15 +26,15 @@ def _all_measured(figures: dict[str, object], targets: dict[str, str]) -> None:
 
 def test_ingest_finds_a_rate_on_the_embedded_broker() -> None:
     figures = ingest.run(seconds=0.5, try_s=0.5, brokers=["embedded"], devices=20, highest=100)
-    assert 0 < figures["embedded"]["rate"] <= 101
-    assert figures["embedded"]["held"]
+    assert 0 < figures["embedded"]["tried"] <= 100
+    assert figures["embedded"]["cpu_us_per_message"] > 0
 
 
 async def test_the_bare_subscriber_is_tried_in_the_same_way(tmp_path: Path) -> None:
     async with Stand(tmp_path) as stand:
         trial = await BareSubject(stand, "nats", Plan(devices=20)).trial(100, 0.5)
-    assert trial.holds, trial.why
     assert trial.sent > 0
+    assert trial.rss_peak >= trial.rss > 0
     assert trial.cpu_us > 0
 
 

@@ -115,7 +115,7 @@ class Gateway:
         self._notify_failures: tuple[int, Micros] = (0, 0)
         self._crashes_seen: tuple[int, Micros] = (0, 0)
         self._rewire_wanted = False
-        self._reloading: asyncio.Task[None] | None = None
+        self._reload_wanted = asyncio.Event()
         self.reload_mistakes: list[Mistake] = []
         self.mqtt: list[MqttSource] = []
         self.modbus: ModbusSource | None = None
@@ -201,13 +201,15 @@ class Gateway:
             helpers.append(group.create_task(console.run(), name="console"))
             await self._start_sources(group)
             helpers.append(group.create_task(self._monitor(group), name="monitor"))
-            helpers.append(group.create_task(self._watch_files(), name="files"))
+            helpers.append(group.create_task(self._keep_configuration(), name="configuration"))
+            helpers.append(group.create_task(self._watch_rules(), name="rule files"))
+            helpers.append(group.create_task(self._watch_assets(), name="asset files"))
             helpers.append(group.create_task(self._keep_history(), name="history upkeep"))
             token = await self.store.first_token(self.clock.now())
             self.addresses = Addresses(console.url, self.broker.url if self.broker is not None else None, token)
             _settle_memory()
             self._announce(on_ready)
-            with _signals(self._stop, self._reload_soon):
+            with _signals(self._stop, self._reload_wanted.set):
                 await self._stop.wait()
             await self._stop_in_order(helpers, console)
 
@@ -363,14 +365,33 @@ class Gateway:
             more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
             raise DecodeError(f"no such asset: {', '.join(missing[:5])}{more}")
 
-    async def _watch_files(self) -> None:
-        folders = watched_folders(self.settings)
-        files = [f for f in self.settings.assets if f.exists()]
-        async for _ in awatch(*folders, *files, debounce=RELOAD_QUIET_MS, stop_event=self._stop):
+    async def _keep_configuration(self) -> None:
+        """Read the files again whenever they changed or somebody asks for it: one reload after the other."""
+        while True:
+            await self._reload_wanted.wait()
+            self._reload_wanted.clear()
             await self.reload()
 
-    def _reload_soon(self) -> None:
-        self._reloading = asyncio.get_running_loop().create_task(self.reload(), name="reload")
+    async def _watch_rules(self) -> None:
+        """Profiles and rules: their folders with all that is in them."""
+        async for _ in awatch(*watched_folders(self.settings), debounce=RELOAD_QUIET_MS, stop_event=self._stop):
+            self._reload_wanted.set()
+
+    async def _watch_assets(self) -> None:
+        """Asset files are watched through their folders: one that is replaced is another file of the same name."""
+        folders = {file: file.parent.resolve() for file in self.settings.assets if file.parent.is_dir()}
+        if not folders:
+            return
+        ours = {str(folder / file.name) for file, folder in folders.items()}
+        changes = awatch(
+            *set(folders.values()),
+            watch_filter=lambda _, path: path in ours,
+            debounce=RELOAD_QUIET_MS,
+            stop_event=self._stop,
+            recursive=False,  # the data folder may stand beside them
+        )
+        async for _ in changes:
+            self._reload_wanted.set()
 
     # -- sources ------------------------------------------------------------------------------------------------------
 

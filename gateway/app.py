@@ -54,7 +54,7 @@ from gateway.sinks.cursor import FileCursor
 from gateway.sinks.forwarder import Forwarder
 from gateway.sinks.influx import AssetTags, InfluxSink
 from gateway.snapshots import SnapshotFolder
-from gateway.sources.broker import BrokerOptions, EmbeddedBroker, loss_window
+from gateway.sources.broker import BrokerOptions, EmbeddedBroker, loss_window, secret_file
 from gateway.sources.modbus import ModbusEndpoint, ModbusOptions, ModbusSource, endpoints
 from gateway.sources.mqtt import MqttOptions, MqttSource
 from gateway.store.store import Store
@@ -616,12 +616,8 @@ def _secret(file: Path | None) -> str | None:
 
 def _own_client_id(data: Path, source: str) -> str:
     """A secret 128-bit client id, made once: whoever knows it can take our session and what waits in it."""
-    path = data / "secrets" / f"client-id-{source}"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f"citywatch-{os.urandom(16).hex()}")
-    return path.read_text().strip()
+    # On the disk before it is used: with another id after a power cut, what waits in our session would never come.
+    return f"citywatch-{secret_file(data / 'secrets' / f'client-id-{source}')}"
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

@@ -74,7 +74,13 @@ def debian(package: str, program: str) -> str:
 def cpu_s(pid: int) -> float:
     """CPU seconds of a process, all its threads, and the children it has waited for (the gateway's snapshots)."""
     times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system + times.children_user + times.children_system)
+    return float(times.user + times.system) + children_cpu_s(pid)
+
+
+def children_cpu_s(pid: int) -> float:
+    """CPU seconds of the children that a process has waited for: of the gateway, its snapshots."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.children_user + times.children_system)
 
 
 def rss_bytes(pid: int, *, peak: bool = False) -> int:

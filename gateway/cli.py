@@ -175,7 +175,7 @@ def bench(
     try:
         from bench.run import run_benchmarks
     except ImportError as error:
-        raise ConfigError([]) from error
+        raise CitywatchError(f"the benchmarks cannot be loaded: {error}") from error
     raise typer.Exit(run_benchmarks(names or [], runs=runs))
 
 

@@ -24,7 +24,7 @@ import structlog
 import uvloop
 from watchfiles import awatch
 
-from gateway import disk, inbox, logs, watchdog
+from gateway import inbox, logs, watchdog
 from gateway.clock import Clock
 from gateway.config.assets import load_asset_files
 from gateway.config.bundle import Bundle, compile_bundle, load_configuration, watched_folders
@@ -35,14 +35,14 @@ from gateway.console.server import ConsoleServer
 from gateway.core import routing
 from gateway.core.assets_json import parse_assets, to_json
 from gateway.core.baselines import with_learned
-from gateway.core.model import MINUTE, Asset, Blind, Device, FrameKind, Level, Micros, Start, Transition
+from gateway.core.model import Asset, Device, Level, Start, Transition
 from gateway.core.processor import GATEWAY, Configuration
 from gateway.core.profile import Profile, Transport
 from gateway.core.registers import plan_reads
 from gateway.errors import ConfigError, DecodeError, Mistake, StorageFailed, Unavailable
 from gateway.historian.compaction import Retention as HistoryRetention
 from gateway.historian.historian import Historian
-from gateway.intake import MAX_FRAMES, JournalIntake
+from gateway.intake import JournalIntake
 from gateway.journal.embedded import EmbeddedJournal
 from gateway.lock import DataLock
 from gateway.notify.dispatcher import Dispatcher
@@ -50,6 +50,7 @@ from gateway.notify.log import LogReceiver
 from gateway.notify.webhook import WebhookReceiver
 from gateway.pipeline import Pipeline, Recovery, Retention, SnapshotEvery
 from gateway.ports import Receiver
+from gateway.selfwatch import SelfWatch
 from gateway.sinks.cursor import FileCursor
 from gateway.sinks.forwarder import Forwarder
 from gateway.sinks.influx import AssetTags, InfluxSink
@@ -63,7 +64,6 @@ from gateway.view import GatewayView
 log = structlog.get_logger("gateway")
 
 STOP_TIMEOUT_S = 4.0  # a stop has 5 s in all (reliability F04)
-CALM: Micros = 10 * MINUTE  # a fault of our own that has not come back for so long is over
 MONITOR_S = 1.0
 RELOAD_QUIET_MS = 400  # editors write a file in several steps
 
@@ -110,10 +110,7 @@ class Gateway:
         self._lock = DataLock(settings.data)
         self._stop = asyncio.Event()
         self._sources: dict[str, asyncio.Task[None]] = {}
-        self._links_seen: Micros = 0
         self._routes: tuple[routing.Route, ...] = (routing.Route(("log",)),)
-        self._notify_failures: tuple[int, Micros] = (0, 0)
-        self._crashes_seen: tuple[int, Micros] = (0, 0)
         self._rewire_wanted = False
         self._reload_wanted = asyncio.Event()
         self.reload_mistakes: list[Mistake] = []
@@ -488,14 +485,19 @@ class Gateway:
     # -- watching ourselves -------------------------------------------------------------------------------------------
 
     async def _monitor(self, group: asyncio.TaskGroup) -> None:
-        """Once a second: clock, disk, links, letters; and the sign of life for systemd."""
-        guard = disk.DiskGuard(self.settings.disk.reserve)
-        started = self._links_seen = self.clock.now()
+        """Once a second: ourselves, our letters, our wires; and the sign of life for systemd."""
+        watch = SelfWatch(
+            data=self.settings.data,
+            reserve=self.settings.disk.reserve,
+            clock=self.clock,
+            intake=self.intake,
+            pipeline=self.pipeline,
+            links=lambda: [source.stats() for source in self.mqtt],
+            undelivered=self._undelivered,
+            mistaken=lambda: bool(self.reload_mistakes),
+        )
         while True:
-            self._watch_clock()
-            self._watch_disk(guard)
-            self._watch_links()
-            self._watch_faults(started)
+            watch.look()
             self.view.sample()
             await self._take_letters()
             if self._rewire_wanted:
@@ -506,6 +508,10 @@ class Gateway:
                 await self.pipeline.settled()
             watchdog.notify("WATCHDOG=1")
             await asyncio.sleep(MONITOR_S)
+
+    def _undelivered(self) -> int:
+        """Notifications given up since the start."""
+        return sum(lane.failed for lane in self.dispatcher.statistics.values()) if self.dispatcher is not None else 0
 
     async def _keep_history(self) -> None:
         """Once a minute the historian's own work; once an hour its retention."""
@@ -521,62 +527,6 @@ class Gateway:
             except Unavailable as error:
                 # No room or memory just now: nothing is lost, the next minute tries again.
                 log.warning("history upkeep put off", reason=str(error))
-
-    def _watch_clock(self) -> None:
-        report = self.clock.check()
-        if report.reanchored:
-            log.warning("the wall clock was set: time goes on from there", offset_s=report.offset / 1e6)
-            self.intake.heartbeat()
-        elif report.changed and report.uncertain:
-            log.error("the wall clock stepped and is not believed", offset_s=round(report.offset / 1e6))
-        elif report.changed:
-            log.info("the wall clock agrees again")
-        self.pipeline.report(clock_step=report.uncertain)
-
-    def _watch_disk(self, guard: disk.DiskGuard) -> None:
-        try:
-            room = disk.room(self.settings.data)
-        except OSError as error:
-            raise StorageFailed(f"data folder: {error.strerror or error}") from error
-        was_full, full = guard.full, guard.judge(room)
-        if full and not was_full:
-            log.error("disk full: no telemetry is taken until there is room", free_mb=room.free >> 20)
-            self.intake.close("disk full")
-        elif was_full and not full:
-            log.info("room on the disk again: telemetry is taken", free_mb=room.free >> 20)
-            self.intake.reopen("disk full")
-        self.pipeline.report(disk_full=full, disk_used=float(round(room.used)))
-
-    def _watch_links(self) -> None:
-        """While a broker is away silence proves nothing: second by second the engine is told so."""
-        links = [source.stats() for source in self.mqtt]
-        lost = any(not link.connected for link in links)
-        now = self.clock.now()
-        if lost:
-            self.intake.offer(FrameKind.BLIND, "mqtt", "", msgspec.json.encode(Blind(self._links_seen)))
-        self._links_seen = now
-        if links:
-            self.pipeline.report(broker_lost=lost)
-        # In tens of percent: a figure that moves with every message would be a reading a second for ever.
-        self.pipeline.report(queue_used=round(10 * self.pipeline.in_flight / MAX_FRAMES) * 10.0)
-
-    def _watch_faults(self, started: Micros) -> None:
-        """Faults that are events (a failed disk, a quarantined frame) are over when they stay away."""
-        now = self.clock.now()
-        if now - started > CALM:
-            self.pipeline.report(journal_failed=False)
-        crashes = self.pipeline.processor.ledger.total.rejected.get("crashed", 0)
-        if crashes != self._crashes_seen[0]:
-            self._crashes_seen = (crashes, now)
-            self.pipeline.forget(crash_quarantine=True)
-        elif crashes and now - self._crashes_seen[1] > CALM:
-            self.pipeline.report(crash_quarantine=False)
-
-        failed = 0 if self.dispatcher is None else sum(s.failed for s in self.dispatcher.statistics.values())
-        if failed != self._notify_failures[0]:
-            self._notify_failures = (failed, now)
-        self.pipeline.report(config_rejected=bool(self.reload_mistakes))
-        self.pipeline.report(notify_failed=bool(failed) and now - self._notify_failures[1] <= CALM)
 
     # -- failures -----------------------------------------------------------------------------------------------------
 

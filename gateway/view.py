@@ -17,6 +17,7 @@ from gateway import __version__, disk
 from gateway.console.port import Health, Part, PointView, RawRow, Records, StepRow
 from gateway.core.model import SECOND, Command, CommandDone, IsaState, Level, Micros, Transition
 from gateway.core.vocabulary import unit_of
+from gateway.selfwatch import DISK_FULL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -245,7 +246,7 @@ class GatewayView:
             room = disk.room(self._gateway.settings.data)
         except OSError as error:
             return Part("disk", False, str(error))
-        full = "disk full" in self._gateway.intake.closed_for
+        full = DISK_FULL in self._gateway.intake.closed_for
         text = "below the reserve: no telemetry is taken" if full else ""
         return Part("disk", not full, text, {"free_bytes": room.free, "used_percent": round(room.used, 1)})
 

@@ -287,7 +287,7 @@ class Engine:
                 late = timed and now - time > device.lateness
                 ahead = timed and time - now > MAX_AHEAD
                 order = now if ahead else time
-                fresh = timed and device.newest < time <= now
+                fresh = timed and not late and device.newest < time <= now
                 keys = packet_keys(device, reading, now)
                 keyed = bool(keys)
                 if keyed:

@@ -21,6 +21,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ import msgspec
 from bench.faults.evidence import DataFolder, KeptTransition, Told, told_to
 from gateway.config.bundle import Bundle, compile_bundle
 from gateway.core.model import Frame, FrameKind, Transition
-from gateway.core.processor import GATEWAY, Processor
+from gateway.core.processor import GATEWAY, Configuration, Processor
 from simulators.ledger import read_load_ledger, read_parameters
 from simulators.load import device_id, expected_values
 
@@ -241,8 +242,13 @@ class _Replay(NamedTuple):
     transitions: list[Transition]
 
 
+@lru_cache
+def _compiled(bundle: str) -> Configuration:
+    return compile_bundle(Bundle.from_json(bundle))
+
+
 def _processor(folder: DataFolder, raises: bytes | None) -> Processor:
-    configurations = {h: compile_bundle(Bundle.from_json(text)) for h, text in folder.bundles().items()}
+    configurations = {hash_: _compiled(text) for hash_, text in folder.bundles().items()}
 
     def hook(frame: Frame) -> None:
         if raises is not None and raises in frame.payload:
@@ -256,8 +262,9 @@ def _replayed(journal: Sequence[tuple[int, list[Frame]]], folder: DataFolder, ra
     processor = _processor(folder, raises)
     transitions: list[Transition] = []
     upto = folder.store_position()
+    skipped = folder.skipped()
     for position, frames in journal:
-        outcome = processor.process(position, frames)
+        outcome = processor.process(position, frames, skipped.get(position, frozenset()))
         if position <= upto:
             transitions += [e for e in outcome.events if isinstance(e, Transition)]
     return _Replay(processor, transitions)

@@ -97,6 +97,14 @@ class DataFolder:
             for position, payload in database.execute("SELECT position, payload FROM batch ORDER BY position"):
                 yield position, _frames.decode(payload)
 
+    def skipped(self) -> dict[int, frozenset[int]]:
+        """Frames that ended the process again and again and are passed over in every replay: position → indexes."""
+        try:
+            noted = json.loads((self.path / "replay.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return {int(position): frozenset(indexes) for position, indexes in noted.get("skip", {}).items()}
+
     def quarantined(self) -> list[tuple[int, str]]:
         """Damaged batches the journal set aside: position, reason."""
         with _readonly(self.path / "journal.db") as database:

@@ -23,6 +23,7 @@ import psutil
 import yaml
 
 from bench.faults.disk import HarnessError
+from simulators.load import Plan, write_load_assets
 
 READY_S = 30.0  # a start takes 2 s of CPU; with three at once on two busy cores several times that
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -182,7 +183,7 @@ class LoadProcess:
         self._rate = rate
         self._devices = devices
         self._process: subprocess.Popen[bytes] | None = None
-        subprocess.run([*self._command(), "--assets-out", str(self.assets)], check=True, cwd=REPOSITORY, timeout=60)
+        write_load_assets(Plan(seed=seed, devices=devices, alarms_every=alarms_every), self.assets)
 
     def _command(self) -> list[str]:
         return [sys.executable, "-m", "simulators", "load", *self._plan]

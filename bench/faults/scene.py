@@ -101,14 +101,18 @@ class Scene:
         if load:
             self.start_load()
 
+    @property
+    def mqtt_url(self) -> str:
+        return self.broker.url if self.broker is not None else str(self.gateway.info["mqtt_url"])
+
     def start_load(self) -> None:
         self._loading = True
         if self.broker is not None:
-            self.load.start(self.broker.url, None)
+            self.load.start(self.mqtt_url, None)
             return
         credentials = self.folder / "credentials.json"
         credentials.write_text(json.dumps({"fleet": {"username": FLEET, "password": self.password(FLEET)}}))
-        self.load.start(str(self.gateway.info["mqtt_url"]), credentials)
+        self.load.start(self.mqtt_url, credentials)
 
     @asynccontextmanager
     async def fault(self, name: str) -> AsyncIterator[None]:

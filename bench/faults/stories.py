@@ -165,7 +165,7 @@ async def clock(folder: Path, chance: random.Random, environment: Mapping[str, s
         await scene.start()
         await asyncio.sleep(0.5)
         await faults.clock_steps(scene, faked, 2.5)
-        await faults.away_for_two_hours(scene, faked)
+        await faults.away_for_two_hours(scene, faked, again=chance.random() < 0.5)
         verdict = await scene.conclude()
     silent = [t for t in verdict.raised if t.endswith(("-silent", "/offline"))]
     verdict.findings.append(expect("F47 no device falls silent because the clock leapt", not silent, silent))
@@ -227,15 +227,26 @@ async def sink(folder: Path, chance: random.Random, environment: Mapping[str, st
     return verdict
 
 
+async def crasher(folder: Path, chance: random.Random, environment: Mapping[str, str]) -> Verdict:
+    """F10: one frame ends the process whenever it is decided."""
+    deadly = {**environment, "CITYWATCH_CRASH_ON": POISON.decode()}
+    async with Scene.open(folder, environment=deadly, outside_broker=True) as scene:
+        await scene.start()
+        await faults.crasher(scene, POISON)
+        return await scene.conclude(raises=POISON)
+
+
 STORIES: dict[str, Story] = {
     "kills": kills,
     "boundaries": boundaries,
     "power": power,
+    "power_of_the_gateway": power_of_the_gateway,
     "damage": damage,
     "full_disk": full_disk,
     "clock": clock,
     "sink": sink,
     "strangers": strangers,
+    "crasher": crasher,
 }
 
 # Which story must notice which defect. Each of them holds on a sound build, or it would prove nothing.

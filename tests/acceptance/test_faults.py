@@ -31,7 +31,7 @@ NEEDS = {
     "outbox_after_state": ("strace", "strace"),
     "cursor_before_readings": ("strace", "strace"),
 }
-NEEDS_DISK = ("power", "full_disk", "synchronous_off")
+NEEDS_DISK = ("power", "power_of_the_gateway", "full_disk", "synchronous_off")
 
 Outcome: TypeAlias = "Verdict | tuple[bool, list[str]] | BaseException"
 

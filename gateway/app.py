@@ -15,6 +15,7 @@ import ctypes
 import gc
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,9 @@ from gateway.view import GatewayView
 
 log = structlog.get_logger("gateway")
 
+SWITCH_S = (
+    0.001  # how long the historian's thread may keep the deciding one waiting; Python's own 5 ms is an alarm late
+)
 STOP_TIMEOUT_S = 4.0  # a stop has 5 s in all (reliability F04)
 MONITOR_S = 1.0
 RELOAD_QUIET_MS = 400  # editors write a file in several steps
@@ -89,6 +93,7 @@ def run_gateway(
     """
     logs.configure(file=None if log_file is None else log_file.open("a", encoding="utf-8"))
     gateway = Gateway(settings, config_file)
+    sys.setswitchinterval(SWITCH_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(gateway.run(on_ready))

@@ -45,9 +45,9 @@ from gateway.snapshots import SnapshotFolder
 
 log = structlog.get_logger("pipeline")
 
-QUEUE_BATCHES = 8  # journaled and not yet decided; beyond that the intake waits, and then the sockets
+QUEUE_BATCHES = 4  # journaled and not yet decided; beyond that the intake waits, and then the sockets
 SLICE_FRAMES = 250  # decided in one go: about 8 ms, so that PUBACKs, pings and browsers are never kept waiting longer
-HISTORY_ROWS = 100_000  # readings waiting for the historian (about 20 MB); beyond that it re-reads the journal
+HISTORY_ROWS = 60_000  # readings waiting for the historian (about 12 MB); beyond that it re-reads the journal
 CATCH_UP_ROWS = 20_000  # readings in one append then
 HISTORY_GATHER_S = 0.2  # an append costs 3 to 7 ms however small it is …
 HISTORY_WORTH = 4_000  # … so fewer readings than this wait for company
@@ -88,8 +88,8 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotEvery:
-    frames: int = 250_000
-    interval: Micros = MINUTE
+    frames: int = 300_000
+    interval: Micros = 5 * MINUTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,8 +338,9 @@ class Pipeline:
         """The one timer: journal a TICK when a deadline is due, so that a replay sees it at the same place."""
         while True:
             self._decided.clear()
-            deadline = self.processor.next_deadline
-            wait = None if deadline is None else (deadline - self._clock.now()) / SECOND
+            now = self._clock.now()
+            deadline = self.processor.wake_at(now)
+            wait = None if deadline is None else (deadline - now) / SECOND
             if wait is not None and wait <= 0:
                 await self._intake.offer(FrameKind.TICK, "timer", "", b"")
                 await self.settled()

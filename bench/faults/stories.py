@@ -1,5 +1,8 @@
-"""Whole runs: a scene, its faults, and the verdict. Each is short enough for every test run, and random enough to be
-run a thousand times (``campaign``). The same stories run on broken builds (``SABOTAGE``) must fail.
+"""Whole runs: a scene, its faults, and the verdict.
+
+``STORIES`` take one kind of fault each; the long form (``campaign``) runs them many times with other chances. ``TOURS``
+lead one gateway through many of them and are the short form: most of a story's time is Python starting. ``SABOTAGE``
+names the story that must fail on each broken build.
 
 A story gets an empty folder, a source of chance and environment for the gateway (the sabotage), and gives a Verdict.
 """
@@ -7,26 +10,22 @@ A story gets an empty folder, a source of chance and environment for the gateway
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import shutil
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 from bench.faults import faults
+from bench.faults import strangers as stranger
 from bench.faults.database import DONE, error, refusing, scripted_database
 from bench.faults.disk import HarnessError, LoopDisk, can_mount
-from bench.faults.faults import FakedClock
-from bench.faults.processes import until
+from bench.faults.faults import HISTORY, JOURNAL, STORE, WRITES, FakedClock
 from bench.faults.scene import Scene
-from bench.judge import Verdict, expect
+from bench.judge import Finding, Verdict, expect
 
 Story = Callable[[Path, random.Random, Mapping[str, str]], Awaitable[Verdict]]
 
 POISON = b"poison-frame"
-
-STORE, HISTORY, JOURNAL = "store.db-wal", "history/history.duckdb.wal", "journal.db-wal"
-WRITES = {STORE: 60, HISTORY: 12, JOURNAL: 40}  # a few batches: one is about twenty, three and four writes
 
 
 async def kills(folder: Path, chance: random.Random, environment: Mapping[str, str]) -> Verdict:
@@ -45,7 +44,7 @@ async def boundaries(folder: Path, chance: random.Random, environment: Mapping[s
         await scene.start()
         for file in chance.sample((STORE, HISTORY, JOURNAL), 3):
             await asyncio.sleep(0.3)
-            await faults.kill_at_boundary(scene, file, chance.randint(1, WRITES[file]))
+            await faults.kill_at_any_boundary(scene, chance, file)
         return await scene.conclude()
 
 
@@ -108,24 +107,14 @@ async def damage(folder: Path, chance: random.Random, environment: Mapping[str, 
     async with Scene.open(folder, environment=environment, outside_broker=True) as scene:
         await scene.start()
         await asyncio.sleep(0.5)
-        await faults.sync_fails(scene, chance.randint(20, 80))
-        said = scene.gateway.said("our own disk failed")
-        scene.facts.append(expect("F15 the log says once that the disk failed", said == 1, said))
-        await _alarm_stands(scene, "gateway/gateway-journal-failed")
-        folder_of_snapshots = scene.gateway.data / "snapshots"
-        await until(lambda: any(folder_of_snapshots.glob("*.snapshot")), "a snapshot", 10)
-        async with scene.fault("F20 torn tail, F21 flipped bit in a snapshot"):
-            await scene.gateway.kill()
-            with (scene.gateway.data / JOURNAL).open("ab") as file:
-                file.write(chance.randbytes(chance.randint(1, 4096)))  # a batch that was being written
-            faults.flip_bit(max(folder_of_snapshots.glob("*.snapshot")), chance)
-            await scene.gateway.start()
+        await faults.disk_errs(scene, chance)
+        await faults.torn_and_flipped(scene, chance)
         await asyncio.sleep(0.5)
         return await scene.conclude()
 
 
 async def full_disk(folder: Path, chance: random.Random, environment: Mapping[str, str]) -> Verdict:
-    """F16: the disk fills up; telemetry waits, the alarm about it is raised, and all goes on when there is room."""
+    """F16: the disk fills up and is freed again."""
     if not can_mount():
         raise HarnessError("needs root and loop devices")
     with LoopDisk(folder, 192) as disk:
@@ -138,22 +127,7 @@ async def full_disk(folder: Path, chance: random.Random, environment: Mapping[st
         ) as scene:
             await scene.start()
             await asyncio.sleep(0.5)
-            async with scene.fault("F16 disk full"):
-                ballast = disk.mountpoint / "ballast"
-                free = shutil.disk_usage(disk.mountpoint).free
-                with ballast.open("wb") as file:
-                    os.posix_fallocate(file.fileno(), 0, free - (24 << 20))
-                await until(lambda: scene.gateway.said("disk full") > 0, "the word that the disk is full", 10)
-                await asyncio.sleep(0.5)
-                before = (await scene.get("ledger"))["received"]
-                await asyncio.sleep(1.0)
-                after = (await scene.get("ledger"))["received"]
-                scene.facts.append(
-                    expect("F16 no telemetry is taken while the disk is full", after == before, f"{before} → {after}")
-                )
-                await _alarm_stands(scene, "gateway/gateway-disk-full")
-                ballast.unlink()
-                await until(lambda: scene.gateway.said("room on the disk again") > 0, "telemetry taken again", 10)
+            await faults.fills_up(scene, disk, 32)
             await asyncio.sleep(0.5)
             return await scene.conclude()
 
@@ -167,9 +141,14 @@ async def clock(folder: Path, chance: random.Random, environment: Mapping[str, s
         await faults.clock_steps(scene, faked, 2.5)
         await faults.away_for_two_hours(scene, faked, again=chance.random() < 0.5)
         verdict = await scene.conclude()
-    silent = [t for t in verdict.raised if t.endswith(("-silent", "/offline"))]
-    verdict.findings.append(expect("F47 no device falls silent because the clock leapt", not silent, silent))
+    verdict.findings.append(nobody_fell_silent(verdict))
     return verdict
+
+
+def nobody_fell_silent(verdict: Verdict) -> Finding:
+    """F47: no alarm of silence in the whole run."""
+    silent = [name for name in verdict.raised if name.endswith(("-silent", "/offline"))]
+    return expect("F47 no device falls silent because the clock leapt", not silent, silent)
 
 
 async def strangers(folder: Path, chance: random.Random, environment: Mapping[str, str]) -> Verdict:
@@ -179,11 +158,11 @@ async def strangers(folder: Path, chance: random.Random, environment: Mapping[st
     sabotage = {**environment, "CITYWATCH_RAISE_ON": POISON.decode()}
     async with Scene.open(folder, environment=sabotage, rules=[str(rules)]) as scene:
         await scene.start()
-        await faults.poison(scene, POISON)
-        await faults.bad_reload(scene, rules)
-        await faults.speaks_as_another(scene)
-        await faults.takes_a_client_id(scene)
-        await faults.retained_poison(scene)
+        await stranger.poison(scene, POISON)
+        await stranger.bad_reload(scene, rules)
+        await stranger.speaks_as_another(scene)
+        await stranger.takes_a_client_id(scene)
+        await stranger.retained_poison(scene)
         return await scene.conclude(raises=POISON)
 
 
@@ -232,7 +211,7 @@ async def crasher(folder: Path, chance: random.Random, environment: Mapping[str,
     deadly = {**environment, "CITYWATCH_CRASH_ON": POISON.decode()}
     async with Scene.open(folder, environment=deadly, outside_broker=True) as scene:
         await scene.start()
-        await faults.crasher(scene, POISON)
+        await stranger.crasher(scene, POISON)
         return await scene.conclude(raises=POISON)
 
 
@@ -249,6 +228,66 @@ STORIES: dict[str, Story] = {
     "crasher": crasher,
 }
 
+
+async def tour_of_people(folder: Path, chance: random.Random, environment: Mapping[str, str]) -> Verdict:
+    """F01, F03, F04, F06, F09, F27, F59, A02–A04, A07 with the embedded broker."""
+    rules = folder / "rules"
+    rules.mkdir(parents=True)
+    environment = {**environment, "CITYWATCH_RAISE_ON": POISON.decode()}
+    async with Scene.open(folder, environment=environment, alarms_every=2, rules=[str(rules)]) as scene:
+        await scene.start()
+        await stranger.poison(scene, POISON)
+        await stranger.bad_reload(scene, rules)
+        await stranger.speaks_as_another(scene)
+        await stranger.takes_a_client_id(scene)
+        for fault in (faults.kill_9, faults.broker_kill_9, faults.pause, faults.kill_9_twice):
+            await fault(scene, chance)
+        await stranger.retained_poison(scene)  # stops in order, under load
+        return await scene.conclude(raises=POISON)
+
+
+async def tour_of_the_machine(folder: Path, chance: random.Random, environment: Mapping[str, str]) -> Verdict:
+    """F02, F15, F20, F21, F23, and where a disk of our own can be mounted F13 and F16."""
+    with LoopDisk(folder, 256) if can_mount() else nullcontext() as disk:
+        data = disk.mountpoint / "data" if disk is not None else None
+        reserve = {"reserve": "32 MB"}
+        async with Scene.open(
+            folder, environment=environment, outside_broker=True, alarms_every=1, data=data, disk=reserve
+        ) as scene:
+            await scene.start()
+            await asyncio.sleep(0.3)
+            await faults.kill_at_any_boundary(scene, chance, chance.choice((STORE, HISTORY, JOURNAL)))
+            if disk is not None:
+                await faults.fills_up(scene, disk, 32)
+            await faults.disk_errs(scene, chance)
+            await faults.torn_and_flipped(scene, chance)
+            if disk is not None:
+                await faults.power_cut(scene, chance, disk)
+            await asyncio.sleep(0.3)
+            return await scene.conclude()
+
+
+async def tour_of_time(folder: Path, chance: random.Random, environment: Mapping[str, str]) -> Verdict:
+    """F10, F47, F52: a frame that kills, a clock that leaps, two hours away."""
+    faked = FakedClock(folder)
+    environment = {**environment, **faked.environment, "CITYWATCH_CRASH_ON": POISON.decode()}
+    async with Scene.open(folder, environment=environment, outside_broker=True) as scene:
+        await scene.start()
+        await faults.clock_steps(scene, faked, 2.0)
+        await stranger.crasher(scene, POISON)
+        await faults.away_for_two_hours(scene, faked, again=False)
+        verdict = await scene.conclude(raises=POISON)
+    verdict.findings.append(nobody_fell_silent(verdict))
+    return verdict
+
+
+TOURS: dict[str, Story] = {
+    "people": tour_of_people,
+    "machine": tour_of_the_machine,
+    "time": tour_of_time,
+    "sink": sink,
+}
+
 # Which story must notice which defect. Each of them holds on a sound build, or it would prove nothing.
 SABOTAGE: dict[str, Story] = {
     "synchronous_off": power_of_the_gateway,
@@ -256,16 +295,3 @@ SABOTAGE: dict[str, Story] = {
     "outbox_after_state": between_store_and_outbox,
     "cursor_before_readings": in_history,
 }
-
-
-async def _alarm_stands(scene: Scene, alarm_id: str, seconds: float = 10.0) -> None:
-    """Notes whether the gateway's alarm about itself is raised within ``seconds``."""
-    state = "none"
-    for _ in range(round(seconds / 0.2)):
-        page = await scene.get("alarms", asset="gateway")
-        states = {alarm["alarm_id"]: alarm["state"] for alarm in page["items"]}
-        state = states.get(alarm_id, "none")
-        if state in ("UNACK", "ACKED"):
-            break
-        await asyncio.sleep(0.2)
-    scene.facts.append(expect(f"its own alarm {alarm_id} is raised", state in ("UNACK", "ACKED"), state))

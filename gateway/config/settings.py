@@ -151,8 +151,8 @@ class ReceiverSettings(_Settings):
 class SnapshotSettings(_Settings):
     """The engine's state is written after so many frames or so long, whichever comes first."""
 
-    frames: Annotated[int, Field(ge=1)] = 250_000
-    interval: Duration = MINUTE
+    frames: Annotated[int, Field(ge=1)] = 300_000
+    interval: Duration = 5 * MINUTE
 
 
 class Settings(_Settings):

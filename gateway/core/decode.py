@@ -257,9 +257,10 @@ class _ProfilePlan:
 class _Mounted:
     """One device on its asset with its profile: all a frame of one topic needs."""
 
-    __slots__ = ("address", "asset", "attributes", "device", "plan", "status")
+    __slots__ = ("address", "asset", "attributes", "device", "plan", "status", "version")
 
     def __init__(self, device: Device, address: str, asset: Asset, plan: _ProfilePlan, status: bool) -> None:
+        self.version = -1  # the registry's when this was last looked at
         self.device = device
         self.address = address
         self.asset = asset
@@ -269,9 +270,13 @@ class _Mounted:
 
     def stands(self, registry: Registry) -> bool:
         """Device and asset are still the same objects: nothing about them has changed."""
-        return (
-            registry.device_by_address(self.address) is self.device and registry.asset(self.device.asset) is self.asset
-        )
+        if self.version != registry.version:
+            if registry.device_by_address(self.address) is not self.device:
+                return False
+            if registry.asset(self.device.asset) is not self.asset:
+                return False
+            self.version = registry.version
+        return True
 
 
 def attributes_of(profile: Profile, asset: Asset, device: Device) -> Mapping[str, float]:

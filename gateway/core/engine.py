@@ -129,11 +129,14 @@ class Engine:
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
-    @property
-    def next_deadline(self) -> Micros | None:
-        """When ``advance`` should be called at the latest, None when nothing is pending."""
+    def wake_at(self, now: Micros) -> Micros | None:
+        """When ``advance`` should be called at the latest; None when nothing is pending.
+
+        Never later than the earliest deadline, and not later than ``now`` only when one is really due: those of silence
+        move with every message, and are looked at again only when their old time has come.
+        """
         heap = self._heap
-        while heap:
+        while heap and heap[0][0] <= now:
             at, no, target = heap[0]
             due = self._due(target)
             if due is None:
@@ -144,7 +147,14 @@ class Engine:
                 target.scheduled = due
             else:
                 return at
-        return None
+        return heap[0][0] if heap else None
+
+    @property
+    def next_deadline(self) -> Micros | None:
+        """The earliest deadline exactly; None when nothing is pending. Costs a look at every one that has moved."""
+        while (at := self.wake_at(NEVER)) is not None and self.wake_at(at) != at:
+            pass
+        return at
 
     def alarms(self) -> Iterable[AlarmRecord]:
         """Every alarm that was ever raised, with its condition region as it is now, and every pending one."""

@@ -53,21 +53,22 @@ class Ledger:
         """One frame of ``device`` gave ``readings`` kept ones (``bad`` of them bad)."""
         for account in (self.total, self.account(device)):
             account.received += 1
+            account.readings += readings
             if readings or not duplicate_readings:
                 account.stored += 1
             else:
                 account.duplicate += 1
-            account.readings += readings
-            account.bad += bad
-            account.conflicts += conflicts
-            account.extra_points += extra
+            if bad:
+                account.bad += bad
+            if conflicts:
+                account.conflicts += conflicts
+            if extra:
+                account.extra_points += extra
 
     def rejected(self, device: str | None, code: str) -> None:
         """One frame was rejected; ``device`` None or "?" when it cannot be told."""
         for account in (self.total, self.account(device)):
             account.received += 1
-            if not account.rejected:
-                account.rejected = {}
             account.rejected[code] = account.rejected.get(code, 0) + 1
 
     def balance(self, device: str | None = None, in_flight: int = 0) -> dict[str, object]:

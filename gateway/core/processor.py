@@ -96,9 +96,13 @@ class Processor:
         self.position = 0
         self.received_at: Micros = 0
 
+    def wake_at(self, now: Micros) -> Micros | None:
+        """When the engine wants time to have passed (``Engine.wake_at``); None: nothing is pending."""
+        return self.engine.wake_at(now) if self.engine is not None else None
+
     @property
     def next_deadline(self) -> Micros | None:
-        """When the engine wants time to have passed; None: nothing is pending."""
+        """The engine's earliest deadline exactly; None when nothing is pending."""
         return self.engine.next_deadline if self.engine is not None else None
 
     def process(self, position: int, frames: Sequence[Frame], skip: frozenset[int] = frozenset()) -> Outcome:

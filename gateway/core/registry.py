@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
 from gateway.core.model import Asset, Device
 
 _NO_ASSETS: tuple[str, ...] = ()
+_NOTHING: dict[str, Any] = {}  # of frozen values: nobody adds to it
 
 
 class Registry:
@@ -24,6 +26,8 @@ class Registry:
     """
 
     def __init__(self) -> None:
+        self.version = 0
+        """Rises with every change: what was looked up under the same version still stands."""
         self._assets: dict[str, Asset] = {}
         self._devices: dict[str, Device] = {}
         self._by_address: dict[str, Device] = {}
@@ -72,8 +76,17 @@ class Registry:
         before = self._assets.get(asset.asset)
         if before == asset:
             return
+        self.version += 1
+        # One string and one empty mapping for all who mean the same: a city has 100,000 of each.
         asset = msgspec.structs.replace(
-            asset, kind=sys.intern(asset.kind), road=sys.intern(asset.road), town=sys.intern(asset.town)
+            asset,
+            asset=sys.intern(asset.asset),
+            kind=sys.intern(asset.kind),
+            road=sys.intern(asset.road),
+            town=sys.intern(asset.town),
+            unit=sys.intern(asset.unit),
+            links=asset.links or _NOTHING,
+            attributes=asset.attributes or _NOTHING,
         )
         self._assets[asset.asset] = asset
         links_before = before.links if before is not None else {}
@@ -88,7 +101,15 @@ class Registry:
         before = self._devices.get(device.device)
         if before == device:
             return
-        device = msgspec.structs.replace(device, profile=sys.intern(device.profile))
+        self.version += 1
+        device = msgspec.structs.replace(
+            device,
+            device=sys.intern(device.device),
+            asset=sys.intern(device.asset),
+            profile=sys.intern(device.profile),
+            address=sys.intern(device.address),
+            attributes=device.attributes or _NOTHING,
+        )
         address = device.address or device.device
         if before is not None:
             address_before = before.address or before.device

@@ -1,21 +1,22 @@
 """The short form of the fault campaign: processes are hurt, a judge decides, broken builds are caught.
 
-Each story is one of ``bench.faults.stories``; the long form is ``citywatch bench faults --runs N``. They spend most of
-their time waiting for processes to start and brokers to send again, so several run at once; a test asks for one.
+Each is a tour of ``bench.faults.stories``; the long form is ``citywatch bench faults --runs N``. They mostly wait for
+processes to start and brokers to send again, so several run at once; a test asks for one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 
-from bench.faults.campaign import caught, run_story
+from bench.faults.campaign import caught
 from bench.faults.disk import can_mount
-from bench.faults.stories import SABOTAGE, STORIES
+from bench.faults.stories import SABOTAGE, TOURS
 from bench.judge import Verdict
 from tests.servers import need_debian
 
@@ -24,30 +25,28 @@ pytestmark = pytest.mark.faults
 SEED = 20_250_720
 AT_ONCE = 3  # more only makes the starts, which are all Python and no waiting, slower on two cores
 NEEDS = {
-    "boundaries": ("strace", "strace"),
+    "machine": ("strace", "strace"),
+    "time": ("faketime", "faketime"),
     "ack_before_commit": ("strace", "strace"),
-    "damage": ("strace", "strace"),
-    "clock": ("faketime", "faketime"),
     "outbox_after_state": ("strace", "strace"),
     "cursor_before_readings": ("strace", "strace"),
 }
-NEEDS_DISK = ("power", "power_of_the_gateway", "full_disk", "synchronous_off")
 
 Outcome: TypeAlias = "Verdict | tuple[bool, list[str]] | BaseException"
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    """What became of every story and every broken build this machine can run."""
+    """What became of every tour and every broken build this machine can run."""
     runs: dict[str, Callable[[Path], Awaitable[Verdict | tuple[bool, list[str]]]]] = {}
     results: dict[str, Outcome] = {}
-    for name in (*STORIES, *SABOTAGE):
+    for name in (*TOURS, *SABOTAGE):
         try:
             _prepare(name)
         except (pytest.skip.Exception, pytest.fail.Exception) as reason:
             results[name] = reason
             continue
-        runs[name] = _story(name) if name in STORIES else _defect(name)
+        runs[name] = _tour(name) if name in TOURS else _defect(name)
 
     async def run_all() -> None:
         free = asyncio.Semaphore(AT_ONCE)
@@ -67,8 +66,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     return results
 
 
-def _story(name: str) -> Callable[[Path], Awaitable[Verdict]]:
-    return lambda folder: run_story(name, folder, SEED)
+def _tour(name: str) -> Callable[[Path], Awaitable[Verdict]]:
+    return lambda folder: TOURS[name](folder, random.Random(SEED), {})
 
 
 def _defect(name: str) -> Callable[[Path], Awaitable[tuple[bool, list[str]]]]:
@@ -79,17 +78,17 @@ def _prepare(name: str) -> None:
     if name in NEEDS:
         need_debian(*NEEDS[name])
     need_debian("mosquitto", "mosquitto")
-    if name in NEEDS_DISK and not can_mount():
+    if name == "synchronous_off" and not can_mount():
         pytest.skip("needs root and loop devices: power cuts and full disks are NOT tested here")
 
 
-@pytest.mark.parametrize("story", STORIES)
-def test_nothing_is_lost_doubled_or_changed(story: str, outcomes: dict[str, Outcome]) -> None:
-    outcome = outcomes[story]
+@pytest.mark.parametrize("tour", TOURS)
+def test_nothing_is_lost_doubled_or_changed(tour: str, outcomes: dict[str, Outcome]) -> None:
+    outcome = outcomes[tour]
     if isinstance(outcome, BaseException):
         raise outcome
     assert isinstance(outcome, Verdict)
-    assert outcome.holds, f"{story}\n{outcome}"
+    assert outcome.holds, f"{tour}\n{outcome}"
 
 
 @pytest.mark.parametrize("defect", SABOTAGE)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import aiomqtt
 import pytest_asyncio
 
+from bench.faults.processes import REPOSITORY
 from tests.acceptance.running import RunningGateway, publisher, running_gateway
 from tests.servers import mosquitto
 
@@ -190,3 +193,41 @@ async def test_a_hang_up_signal_reads_the_files_again_and_a_bad_start_says_why(s
     last = site.gateway.process.last_words(1)
     assert last.startswith(f"{site.rules}:4: ")
     assert "ninety" in last
+
+
+async def test_assets_are_handed_to_a_running_gateway_and_refused_whole_when_a_name_leads_nowhere(site: Site) -> None:
+    folder = site.assets.parent
+
+    async def hand_over(name: str, text: str) -> tuple[int, str, str]:
+        file = folder / name
+        put(file, text)
+        command = [
+            sys.executable,
+            "-m",
+            "gateway",
+            "import-assets",
+            str(file),
+            "--config",
+            str(folder / "citywatch.yaml"),
+        ]
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=REPOSITORY
+        )
+        async with asyncio.timeout(30):
+            out, err = await process.communicate()
+        return int(process.returncode or 0), out.decode(), err.decode()
+
+    header = "asset,kind,device,profile,link.feeder\n"
+    code, out, err = await hand_over("more.csv", f"{header}lamp-7,lamp,lamp-7,generic/json-lamp,\n")
+    assert (code, out) == (0, "1 assets and 1 devices are in force\n"), err
+    await site.temperature("lamp-7", 95)
+    assert await site.alarm("lamp-7") is not None
+
+    code, out, err = await hand_over(
+        "lost.yaml", "devices: [{device: d-8, asset: lamp-8, profile: generic/json-lamp}]\n"
+    )
+    assert (code, out) == (2, "")
+    assert "no such asset: lamp-8" in err
+    assert str(folder / "lost.yaml") in err
+    (refused,) = (folder / "data" / "inbox").glob("*.refused")
+    assert "lamp-8" in refused.with_suffix(".reason").read_text(encoding="utf-8")

@@ -147,12 +147,9 @@ async def test_a_bad_rule_changes_nothing_and_a_good_one_keeps_every_alarm(site:
     assert again is not None
     assert (again["state"], again["rev"], again["occurrence_id"]) == ("ACKED", kept["rev"], raised["occurrence_id"])
 
-
-async def test_an_alarm_of_a_rule_that_was_removed_is_closed_with_the_reason(site: Site) -> None:
-    first = (await site.configuration())["figures"]["hash"]
-    await site.temperature("lamp-1", 95)
+    # A rule that is gone takes its alarms with it, and says so.
     put(site.rules, "[]\n")
-    await site.in_force(first)
+    await site.in_force(second)
     gone = await site.alarm("lamp-1")
     assert gone is not None
     assert not gone["active"]
@@ -179,6 +176,7 @@ async def test_asset_files_are_taken_over_each_time_they_are_replaced(site: Site
     put(site.assets, lamps(6))
     await site.gateway.until(lambda: known("lamp-6"), "lamp-6 is known")
     assert (await site.configuration())["ok"]
+    await assets_are_handed_over_and_refused_whole_when_a_name_leads_nowhere(site)
 
 
 async def test_a_hang_up_signal_reads_the_files_again_and_a_bad_start_says_why(site: Site) -> None:
@@ -195,7 +193,8 @@ async def test_a_hang_up_signal_reads_the_files_again_and_a_bad_start_says_why(s
     assert "ninety" in last
 
 
-async def test_assets_are_handed_to_a_running_gateway_and_refused_whole_when_a_name_leads_nowhere(site: Site) -> None:
+async def assets_are_handed_over_and_refused_whole_when_a_name_leads_nowhere(site: Site) -> None:
+    """``citywatch import-assets`` beside the running gateway."""
     folder = site.assets.parent
 
     async def hand_over(name: str, text: str) -> tuple[int, str, str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gateway.core.model import (
     HOUR,
@@ -62,33 +60,41 @@ def in_force(**more: object) -> Processor:
 # -- replay -----------------------------------------------------------------------------------------------------------
 
 
-@given(cuts=st.lists(st.integers(1, END), min_size=1, max_size=3, unique=True).map(sorted))
-def test_a_replay_from_any_snapshots_gives_the_same_state_and_the_same_outcomes(cuts: list[int]) -> None:
-    whole, expected = replayed(journal())
-    processor, got = Processor(configurations()), []
-    for begin, end in itertools.pairwise([0, *cuts, END]):
-        again = Processor(configurations())
-        if begin:
-            again.restore(processor.snapshot())
-            assert again.snapshot() == processor.snapshot()
-        processor, outcomes = replayed(journal()[begin:end], again)
-        got += outcomes
-    assert got == expected
-    assert processor.snapshot() == whole.snapshot()
+@functools.cache
+def undisturbed() -> tuple[list[bytes], list[Outcome]]:
+    """The state after every batch (0: before the first), and what each batch gave."""
+    processor = Processor(configurations())
+    states, outcomes = [processor.snapshot()], []
+    for position, frames in journal():
+        outcomes.append(processor.process(position, frames))
+        states.append(processor.snapshot())
+    return states, outcomes
 
 
-@given(at=st.integers(1, END), size=st.integers(1, 3))
+@pytest.mark.parametrize("begin", range(END))
+def test_a_replay_from_any_snapshot_gives_the_same_states_and_the_same_outcomes(begin: int) -> None:
+    states, outcomes = undisturbed()
+    processor = Processor(configurations())
+    processor.restore(states[begin])
+    assert processor.snapshot() == states[begin]
+    for position, frames in journal()[begin:]:
+        assert processor.process(position, frames) == outcomes[position - 1]
+        assert processor.snapshot() == states[position]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("at", [at for at, frames in journal() if len(frames) > 1])
 def test_how_a_batch_is_cut_into_slices_changes_nothing(at: int, size: int) -> None:
-    before, _ = replayed(journal()[: at - 1])
-    whole, (expected,) = replayed([journal()[at - 1]], before)
-    sliced, _ = replayed(journal()[: at - 1])
+    states, outcomes = undisturbed()
+    processor = Processor(configurations())
+    processor.restore(states[at - 1])
     frames = evening()[at - 1]
     outcome = Outcome(at, [], [])
     for first in range(0, len(frames), size):
-        sliced.process_slice(at, frames[first : first + size], first, outcome)
-    sliced.position = at
-    assert outcome == expected
-    assert sliced.snapshot() == whole.snapshot()
+        processor.process_slice(at, frames[first : first + size], first, outcome)
+    processor.position = at
+    assert outcome == outcomes[at - 1]
+    assert processor.snapshot() == states[at]
 
 
 def test_the_evening_holds_what_the_replay_must_survive() -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.faults.disk import HarnessError
+from bench.faults.forkserver import forked_starts
 from bench.faults.stories import SABOTAGE, STORIES
 from bench.judge import Verdict
 
@@ -43,7 +44,8 @@ async def caught(defect: str, folder: Path, seed: int) -> tuple[bool, list[str]]
 
 def run(runs: int = 20, stories: Sequence[str] = (), keep: Path | None = None) -> dict[str, Any]:
     """Run everything ``runs`` times; gives the figures. Folders of runs that failed are kept in ``keep``."""
-    return asyncio.run(_campaign(runs, stories or list(STORIES), keep))
+    with forked_starts():
+        return asyncio.run(_campaign(runs, stories or list(STORIES), keep))
 
 
 async def _campaign(runs: int, stories: Sequence[str], keep: Path | None) -> dict[str, Any]:

@@ -6,18 +6,19 @@ Numbers are those of the catalogue (docs/reliability.md). What holds at the end 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import shutil
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from bench.faults.disk import HarnessError, LoopDisk
 from bench.faults.evidence import DataFolder
-from bench.faults.processes import READY_S, until
+from bench.faults.processes import READY_S, die_with_parent, until
 from bench.faults.scene import STRANGERS, Scene
 from bench.faults.strangers import publish, telemetry
 from bench.judge import expect
@@ -117,13 +118,13 @@ async def tampered(scene: Scene, file: str, calls: str, what: str) -> AsyncItera
     path = str(scene.gateway.data / file)
     words = [_strace(), "-f", "-qq", "-o", os.devnull, "-p", str(scene.gateway.pid), "-P", path,
              "-e", f"trace={calls}", "-e", f"inject={calls}:{what}"]  # fmt: skip
-    tracer = await asyncio.create_subprocess_exec(*words, stdin=asyncio.subprocess.DEVNULL)
+    # Not in a thread: a child that dies with its parent dies with the thread that made it.
+    tracer = subprocess.Popen(words, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)  # noqa: ASYNC220
     try:
         yield
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            tracer.terminate()  # it lets go of the gateway; killed, it would leave it with half a system call
-        await tracer.wait()
+        tracer.terminate()  # it lets go of the gateway; killed, it would leave it with half a system call
+        await asyncio.to_thread(tracer.wait, 10)
 
 
 async def kill_at_any_boundary(scene: Scene, chance: random.Random, file: str) -> None:
@@ -272,7 +273,13 @@ async def away_for_two_hours(scene: Scene, clock: FakedClock, again: bool) -> No
             await asyncio.sleep(0.5)
             await scene.gateway.kill()
             await scene.gateway.start()
-    steps = [t.document for t in DataFolder(scene.gateway.data).transitions() if t.alarm_id == f"{road}/road-depth"]
+    steps: list[dict[str, Any]] = []
+    for _ in range(100):
+        kept = DataFolder(scene.gateway.data).transitions()
+        steps = [t.document for t in kept if t.alarm_id == f"{road}/road-depth"]
+        if steps:
+            break
+        await asyncio.sleep(0.1)
     raised = [step for step in steps if step["to_state"] == "UNACK"]
     late = [step for step in raised if step["late"]]
     what = [(step["cause"], step["to_state"], step["at"], step["late"]) for step in steps]

@@ -23,6 +23,7 @@ import psutil
 import yaml
 
 from bench.faults.disk import HarnessError
+from bench.faults.forkserver import FORKS, ForkedProcess
 from simulators.load import Plan, write_load_assets
 
 READY_S = 30.0  # a start takes 2 s of CPU; with three at once on two busy cores several times that
@@ -66,7 +67,7 @@ class GatewayProcess:
         self.log = folder / "gateway.log"
         self.ready_after_s: list[float] = []
         self.info: dict[str, Any] = {}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
         self.write_settings(settings)
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
@@ -95,11 +96,15 @@ class GatewayProcess:
         if self.running:
             raise HarnessError("the gateway is already running")
         (self.data / "run.json").unlink(missing_ok=True)
-        command = [sys.executable, "-m", "gateway", "run", "--config", str(self.config)]
+        arguments = ["run", "--config", str(self.config)]
         self._began = time.monotonic()
+        forks = FORKS.get()
+        if forks is not None and "LD_PRELOAD" not in self._environment:
+            self._process = forks.spawn(arguments, self._environment, self.log)
+            return
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command,
+                [sys.executable, "-m", "gateway", *arguments],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

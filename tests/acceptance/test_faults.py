@@ -16,6 +16,7 @@ import pytest
 
 from bench.faults.campaign import caught
 from bench.faults.disk import can_mount
+from bench.faults.forkserver import forked_starts
 from bench.faults.stories import SABOTAGE, TOURS
 from bench.judge import Verdict
 from tests.servers import need_debian
@@ -62,7 +63,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
             for name in runs:
                 group.create_task(one(name), name=name)
 
-    asyncio.run(run_all())
+    with forked_starts():
+        asyncio.run(run_all())
     return results
 
 

@@ -151,6 +151,12 @@ class DataFolder:
         with _readonly(self.path / "store.db") as database:
             return [KeptOutbox(*row) for row in database.execute("SELECT alarm_id, rev, receiver, state FROM outbox")]
 
+    def open_notifications(self) -> int:
+        """How many notifications have not ended; asked of a gateway that runs, too."""
+        with _readonly(self.path / "store.db") as database:
+            query = "SELECT count(*) FROM outbox WHERE state IN ('pending', 'sending')"
+            return int(database.execute(query).fetchone()[0])
+
     def rejected(self) -> dict[str, int]:
         """How many frames are kept per code of rejection."""
         with _readonly(self.path / "store.db") as database:

@@ -169,7 +169,8 @@ class Scene:
             before, balance = balance, await self.get("ledger")
             if before.get("received") != balance["received"] or balance["in_flight"]:
                 since = time.monotonic()
-            complete = balance["stored"] + balance["rejected_total"] >= wanted
+            ours = [one for one in balance["devices"] if one["device"].startswith("load-")]
+            complete = sum(one["stored"] + one["rejected_total"] for one in ours) >= wanted
             if time.monotonic() - since > (QUIET_S if complete else LOST_S):
                 return balance  # the judge will say what is missing
             await asyncio.sleep(0.1)

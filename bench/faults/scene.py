@@ -166,7 +166,7 @@ class Scene:
         balance: dict[str, Any] = {}
         since = time.monotonic()
         while True:
-            before, balance = balance, await self.get("ledger")
+            before, balance = balance, await self.get("ledger", limit=1000)
             if before.get("received") != balance["received"] or balance["in_flight"]:
                 since = time.monotonic()
             ours = [one for one in balance["devices"] if one["device"].startswith("load-")]

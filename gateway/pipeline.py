@@ -38,6 +38,7 @@ from gateway.core.model import (
     Value,
 )
 from gateway.core.processor import Configuration, Outcome, Processor, read_snapshot
+from gateway.core.records import Known
 from gateway.errors import CommandRefused, Unavailable
 from gateway.intake import JournalIntake
 from gateway.ports import Journal
@@ -61,6 +62,7 @@ class Store(Protocol):
     @property
     def position(self) -> int: ...
     async def commit(self, position: int, events: Sequence[Event]) -> None: ...
+    async def known(self) -> Known: ...
 
 
 class Historian(Protocol):
@@ -74,6 +76,8 @@ class KeptJournal(Journal, Protocol):
     def last_position(self) -> int: ...
     @property
     def first_position(self) -> int: ...
+    @property
+    def last_received_at(self) -> Micros: ...
     @property
     def size_bytes(self) -> int: ...
 
@@ -156,6 +160,8 @@ class Pipeline:
         """Bring the engine to the end of the journal. Call once, before ``run`` and before any source."""
         began = time.monotonic()
         self.processor = await self._restored(min(self._store.position, self._historian.position))
+        if self._journal_is_cut(self.processor):
+            await self._rebuild()
         start = self.processor.position
         batches = frames = 0
         skipped: list[tuple[int, int]] = []
@@ -195,6 +201,38 @@ class Pipeline:
         except ValueError as error:
             log.warning("snapshot not used: rebuilding from the journal", position=position, reason=str(error))
             return Processor(self.configurations, _hook())
+        return processor
+
+    def _journal_is_cut(self, processor: Processor) -> bool:
+        """Whether the journal no longer holds what follows on ``processor``'s position."""
+        return self._journal.first_position > processor.position + 1 and self._store.position > processor.position
+
+    async def _rebuild(self) -> None:
+        """Go on from the store's own knowledge: the way out when every snapshot is damaged or of another version and
+        the journal's beginning has been released. First the historian gets the readings it lacks."""
+        known = await self._from_store()
+        log.error("no snapshot can be used and the journal is cut: going on from the store", position=known.position)
+        if self._historian.position < known.position:
+            aside = await self._from_store()
+            aside.position = self._historian.position
+            await self._replay_aside(aside, known.position)
+        self.processor = known
+
+    async def _from_store(self) -> Processor:
+        processor = Processor(self.configurations, _hook())
+        known = await self._store.known()
+        if known.configuration is None:
+            return processor
+        if known.configuration not in self.configurations:
+            self.configurations[known.configuration] = await self._configuration_of(known.configuration)
+        processor.rebuild(
+            self._store.position,
+            self.configurations[known.configuration],
+            known.assets,
+            known.devices,
+            known.alarms,
+            self._journal.last_received_at,
+        )
         return processor
 
     async def _catch_up(self, outcome: Outcome) -> None:
@@ -375,6 +413,9 @@ class Pipeline:
         self._history.take()
         began = time.monotonic()
         aside = await self._restored(self._historian.position)
+        if self._journal_is_cut(aside):
+            aside = await self._from_store()
+            aside.position = self._historian.position
         while True:
             await self._replay_aside(aside, self.processor.position)
             # The next two lines are one step of the loop: nothing can be decided between them.

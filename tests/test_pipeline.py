@@ -257,6 +257,56 @@ async def test_a_replayed_batch_larger_than_the_queue_to_the_historian_loses_no_
     await crashed_at(tmp_path, 5, 5, [])
 
 
+async def test_without_a_snapshot_and_with_a_journal_cut_short_it_goes_on_from_what_the_store_knows(
+    tmp_path: Path,
+) -> None:
+    """An upgrade may read no old snapshot, and the journal's first day is long released."""
+    async with open_working(tmp_path) as house:
+        await house.send("cover-1", {"cover": "open"})
+        await house.until(lambda: any(t.record.rule == "manhole-open" for t in house.told))
+        await house.pipeline.drain()
+        before = await house.transitions()
+    for path in (tmp_path / "snapshots").iterdir():
+        path.write_bytes(b"of another program")
+    async with open_house(tmp_path) as house:
+        await house.journal.release(house.journal.last_position)
+        recovery = await house.pipeline.recover()
+        assert recovery.frames == 0
+        registry = house.pipeline.processor.registry
+        assert {asset.asset for asset in ASSETS} <= {asset.asset for asset in registry.assets()}
+        assert {device.device for device in DEVICES} == {device.device for device in registry.devices()}
+        engine = house.pipeline.processor.engine
+        assert engine is not None
+        assert engine.alarm("cover-1/manhole-open") == await house.store.alarm("cover-1/manhole-open")
+        async with at_work(house):
+            await house.pipeline.submit(
+                Command("c-1", CommandName.ACKNOWLEDGE, "cover-1/manhole-open", "li", "api", before[-1].rev)
+            )
+            await house.send("cover-2", {"cover": "open"})
+            await house.until(lambda: any(t.record.asset == "cover-2" for t in house.told))
+        after = await house.transitions()
+        assert after[: len(before)] == before
+        assert [(t.alarm_id, t.rev) for t in after[len(before) :]][:2] == [
+            ("cover-1/manhole-open", before[-1].rev + 1),
+            ("cover-2/manhole-open", 1),
+        ]
+
+
+async def test_a_historian_behind_a_store_that_goes_on_without_a_snapshot_gets_its_readings(tmp_path: Path) -> None:
+    async with open_working(tmp_path) as house:
+        await house.send("lamp-1", {"power": 95.0}, kind="lamp")
+        await house.pipeline.drain()
+        last = house.journal.last_position
+        await house.journal.append([mqtt("lamp-1", {"power": 96.0}, house.wall.at + SECOND, kind="lamp")])
+        await house.store.commit(last + 1, [])
+    for path in (tmp_path / "snapshots").iterdir():
+        path.unlink()
+    async with open_house(tmp_path) as house:
+        await house.journal.release(last)
+        await house.pipeline.recover()
+        assert [r.value for r in await house.readings() if r.asset == "lamp-1"] == [95.0, 96.0]
+
+
 # -- at work ----------------------------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ from gateway.core.model import (
     Asset,
     Command,
     CommandDone,
+    Condition,
     Decoded,
     Device,
     Event,
@@ -49,8 +50,9 @@ DEFAULT_LATENESS: Micros = 10 * MINUTE
 MAX_AHEAD: Micros = 60 * SECOND  # a device clock further ahead than this is not believed
 COMMANDS_REMEMBERED = 1_000
 
-# A snapshot holds hashes of integers; Python keeps them equal between processes, not between versions.
-_FORMAT = f"1/{hash((1, 2, 3)):x}"
+_FORMAT = 1
+# The memory of packets holds hashes of integers; Python keeps them equal between processes, not between versions.
+_HASHES = hash((1, 2, 3))
 
 GOOD = Quality.GOOD
 structs = msgspec.structs
@@ -82,7 +84,8 @@ class _SavedAsset(msgspec.Struct, array_like=True):
 
 
 class _Saved(msgspec.Struct, array_like=True):
-    format: str
+    format: int
+    hashes: int
     now: Micros
     deaf: Micros
     next_no: int
@@ -741,12 +744,33 @@ class Engine:
 
     # -- snapshots ----------------------------------------------------------------------------------------------------
 
+    def adopt(self, records: Iterable[AlarmRecord], at: Micros) -> None:
+        """Take over what a store knows of alarms when there is no snapshot: the records as they are, with a timer run
+        out where one stands; points, pending timers and the memory of packets begin anew. For a new engine only."""
+        self.advance(at, [])
+        for record in records:
+            asset = self._assets.get(record.asset)
+            index = asset.plan.by_rule.get(record.rule) if asset is not None else None
+            if asset is None or index is None:
+                continue
+            check = asset.plan.checks[index]
+            alarm = self._new_alarm(asset, check)
+            alarm.record = record
+            if record.cond in (Condition.ACTIVE, Condition.PENDING_OFF):
+                alarm.record = structs.replace(record, cond=Condition.ACTIVE)
+                # The ladder climbs from the mildest level; so many rungs are not above the record's.
+                alarm.on = max(1, sum(rung.level >= record.level for rung in check.rungs))
+                asset.live |= 1 << index
+        for one in self.registry.assets():
+            self._regroup(one)
+
     def snapshot(self) -> bytes:
         """The whole state, but not the registry nor the rules: restored over the same ones, the engine continues
         exactly as this one would."""
         watches = self._silences.dump_watches()
         saved = _Saved(
             _FORMAT,
+            _HASHES,
             self.now,
             self._silences.deaf,
             self._next_no,
@@ -785,7 +809,8 @@ class Engine:
         self._heap, self._assets = [], {}
         self._commands, self.counters = saved.commands, saved.counters
         self._packets = Packets()
-        self._packets.load(saved.packets)
+        if saved.hashes == _HASHES:  # else a redelivery of what came before the restart is seen as new
+            self._packets.load(saved.packets)
         self._silences.load(saved.deaf, saved.devices)
         for kept in saved.assets:
             asset = self._assets[kept.id] = AssetState(kept.id, Plan())

@@ -18,6 +18,7 @@ from gateway.core.engine import Engine
 from gateway.core.ledger import Ledger
 from gateway.core.model import (
     MINUTE,
+    AlarmRecord,
     Asset,
     AssetsChanged,
     Blind,
@@ -285,6 +286,27 @@ class Processor:
                 self.baselines.learners,
             )
         )
+
+    def rebuild(
+        self,
+        position: int,
+        configuration: Configuration,
+        assets: Sequence[Asset],
+        devices: Sequence[Device],
+        records: Sequence[AlarmRecord],
+        at: Micros,
+    ) -> None:
+        """Go on from what the store knows at ``position``, when no snapshot can be read and the journal no longer
+        begins at the beginning. Assets, alarms and their numbers are whole; current values come with the next
+        messages, the ledger begins anew."""
+        self.registry.upsert(assets, devices)
+        self.configuration = configuration
+        self.engine = self._new_engine(configuration)
+        self.engine.adopt(records, at)
+        self.decoder = Decoder(self.registry, configuration.profiles)
+        self.baselines.assets_changed(assets)
+        self.position = position
+        self.received_at = at
 
     def restore(self, data: bytes) -> None:
         """Take over a snapshot's state. Raises ValueError when it is of another version or not whole."""

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from gateway.core.model import Asset, IsaState, Level, Micros, Transition
+from gateway.core.model import AlarmRecord, Asset, Device, IsaState, Level, Micros, Transition
 
 Item = TypeVar("Item")
 
@@ -62,6 +62,15 @@ class AssetRow(msgspec.Struct, frozen=True):
     @property
     def state(self) -> AssetState:
         return AssetState.ALARM if self.standing_alarms else AssetState.NORMAL
+
+
+class Known(msgspec.Struct, frozen=True):
+    """Everything the store knows of the state at its position: enough to go on without a snapshot."""
+
+    configuration: str | None
+    assets: list[Asset]
+    devices: list[Device]
+    alarms: list[AlarmRecord]
 
 
 class RejectedRow(msgspec.Struct, frozen=True):

@@ -28,11 +28,13 @@ from gateway.core.model import (
     Transition,
 )
 from gateway.core.records import (
+    MAX_PAGE,
     AlarmFilter,
     AssetFilter,
     AssetRow,
     AuditRow,
     CommandRow,
+    Known,
     OutboxOutcome,
     OutboxRow,
     OutboxState,
@@ -187,6 +189,17 @@ class Store:
     async def everything(self) -> tuple[list[Asset], list[Device]]:
         """All assets and devices, for a start without a snapshot."""
         return await self._read(queries.everything)
+
+    async def known(self) -> Known:
+        """The state as far as the store has it."""
+        assets, devices = await self.everything()
+        alarms: list[AlarmRecord] = []
+        page = await self.alarms(AlarmFilter(), MAX_PAGE)
+        while True:
+            alarms += page.items
+            if page.cursor is None:
+                return Known(self._configuration, assets, devices, alarms)
+            page = await self.alarms(AlarmFilter(), MAX_PAGE, page.cursor)
 
     async def rejected(self, device: str | None, limit: int, cursor: str | None = None) -> Page[RejectedRow]:
         """Rejected frames, newest first."""

@@ -69,6 +69,7 @@ SWITCH_S = (
 )
 STOP_TIMEOUT_S = 4.0  # a stop has 5 s in all (reliability F04)
 MONITOR_S = 1.0
+ASSETS_AT_ONCE = 1_000  # about 0.1 s of work
 RELOAD_QUIET_MS = 400  # editors write a file in several steps
 
 
@@ -340,7 +341,11 @@ class Gateway:
         new_devices = [d for d in devices if registry.device(d.device) != d]
         if not new_assets and not new_devices:
             return
-        await self.pipeline.apply_assets(to_json(new_assets, new_devices))
+        # In portions: 100,000 devices in one frame hold everything else for many seconds.
+        for first in range(0, len(new_assets), ASSETS_AT_ONCE):
+            await self.pipeline.apply_assets(to_json(new_assets[first : first + ASSETS_AT_ONCE], []))
+        for first in range(0, len(new_devices), ASSETS_AT_ONCE):
+            await self.pipeline.apply_assets(to_json([], new_devices[first : first + ASSETS_AT_ONCE]))
         self._rewire_wanted = True
         log.info("assets in force", assets=len(new_assets), devices=len(new_devices))
 

@@ -8,6 +8,7 @@ rebuild what it held.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import struct
@@ -61,6 +62,7 @@ class SnapshotFolder:
         child = os.fork()
         if child == 0:
             status = 1
+            gc.disable()  # it would look at, and so copy, every page of a city
             try:
                 for number in forget:
                     os.close(number)

@@ -32,6 +32,7 @@ from gateway.core.model import (
 from gateway.core.plan import Check, Plan, Rung, attributes_of, compile_plan, links_of
 from gateway.core.points import (
     NEVER,
+    NOTHING,
     AssetState,
     DeviceState,
     Group,
@@ -39,6 +40,7 @@ from gateway.core.points import (
     PointState,
     Watch,
     Window,
+    own,
     packet_keys,
 )
 from gateway.core.registry import Registry
@@ -522,6 +524,7 @@ class Engine:
     def _new_alarm(self, asset: AssetState, check: Check) -> Alarm:
         known = self.registry.asset(asset.id)
         alarm = new_alarm(self._number(), asset.id, known.kind if known is not None else "", check.rule, check.rungs)
+        asset.alarms = own(asset.alarms)
         asset.alarms[check.rule.id] = alarm
         return alarm
 
@@ -695,8 +698,8 @@ class Engine:
                 if not alarm.idle:
                     state.live |= 1 << index
         wanted = {window for point in plan.by_point.values() for window in point.windows}
-        state.windows = {key: state.windows.get(key) or Window(key[1]) for key in sorted(wanted)}
-        state.groups = {group: state.groups.get(group) or Group() for group in plan.groups}
+        state.windows = {key: state.windows.get(key) or Window(key[1]) for key in sorted(wanted)} or NOTHING
+        state.groups = {group: state.groups.get(group) or Group() for group in plan.groups} or NOTHING
         self._silences.mount(state, self.now)
 
     # -- groups -------------------------------------------------------------------------------------------------------
@@ -818,7 +821,9 @@ class Engine:
             asset.windows = {(point, span): Window(span, samples) for point, span, samples in kept.windows}
         for alarm in saved.alarms:
             alarm.scheduled = None
-            self._assets[alarm.asset].alarms[alarm.rule] = alarm
+            state = self._assets[alarm.asset]
+            state.alarms = own(state.alarms)
+            state.alarms[alarm.rule] = alarm
         self._bind_all()
         for kept in saved.assets:
             self._silences.load_watches(self._assets[kept.id], kept.watches)

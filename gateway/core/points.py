@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -95,6 +95,16 @@ class DeviceState:
         self.silenced = 0  # how many of the watches have found it silent
 
 
+NOTHING: dict[Any, Any] = {}
+Key = TypeVar("Key")
+Kept = TypeVar("Kept")
+
+
+def own(mapping: dict[Key, Kept]) -> dict[Key, Kept]:
+    """``mapping``, or a new one in place of the shared empty one: assign it back before changing it."""
+    return {} if mapping is NOTHING else mapping
+
+
 class AssetState:
     """Everything the engine knows of one asset: its points, its alarms, what it is watched for."""
 
@@ -104,11 +114,13 @@ class AssetState:
         self.id = asset_id
         self.plan = plan
         self.points: dict[str, PointState] = {}
-        self.alarms: dict[str, Alarm] = {}
+        # Most assets have no alarm, no window, no group and nothing silent: they share one empty mapping, which nobody
+        # may change; ``own`` and whole new mappings take its place.
+        self.alarms: dict[str, Alarm] = NOTHING
         self.live = 0  # bit i: the alarm of the plan's check i is not simply normal
-        self.silent: dict[str, int] = {}  # silence → how many devices (or points) are silent now
-        self.windows: dict[tuple[str, Micros], Window] = {}
-        self.groups: dict[str, Group] = {}
+        self.silent: dict[str, int] = NOTHING  # silence → how many devices (or points) are silent now
+        self.windows: dict[tuple[str, Micros], Window] = NOTHING
+        self.groups: dict[str, Group] = NOTHING
         self.parents: tuple[tuple[AssetState, Group] | None, ...] = ()  # beside plan.memberships
         self.devices: tuple[str, ...] = ()
 

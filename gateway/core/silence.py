@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from gateway.core.model import Device, Micros
-from gateway.core.points import AssetState, DeviceState, Watch
+from gateway.core.points import NOTHING, AssetState, DeviceState, Watch, own
 from gateway.core.registry import Registry
 
 Touched: TypeAlias = tuple[AssetState, int, int]  # an asset, and the bits of the checks and memberships to ask
@@ -63,6 +63,7 @@ class Silences:
         watch.silent = True
         watch.device.silenced += 1
         asset = watch.asset
+        asset.silent = own(asset.silent)
         asset.silent[watch.key] = asset.silent.get(watch.key, 0) + 1
         return (asset, *asset.plan.by_silence.get(watch.key, (0, 0)))
 
@@ -121,10 +122,11 @@ class Silences:
         device.silenced = sum(watch.silent for watch in device.watches)
 
     def _count_silent(self, asset: AssetState) -> None:
-        asset.silent = {}
+        asset.silent = NOTHING
         for device_id in asset.devices:
             for watch in self.devices[device_id].watches:
                 if watch.silent and watch.asset is asset:
+                    asset.silent = own(asset.silent)
                     asset.silent[watch.key] = asset.silent.get(watch.key, 0) + 1
 
     # -- snapshots ----------------------------------------------------------------------------------------------------

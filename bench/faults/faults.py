@@ -177,13 +177,12 @@ async def fills_up(scene: Scene, disk: LoopDisk, reserve_mb: int) -> None:
         with ballast.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, free - (reserve_mb * 3 // 4 << 20))
         await until(lambda: scene.gateway.said("disk full") > 0, "the word that the disk is full", 10)
-        before = -1
-        after = 0
+        before, after = -1, 0
         for _ in range(20):  # what had been taken before is still being counted
+            await asyncio.sleep(0.4)
             before, after = after, (await scene.get("ledger"))["received"]
             if before == after:
                 break
-            await asyncio.sleep(0.3)
         await asyncio.sleep(1.0)
         after = (await scene.get("ledger"))["received"]
         scene.facts.append(

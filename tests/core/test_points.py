@@ -85,6 +85,14 @@ def test_a_historical_reading_makes_no_current_value_and_is_found_when_it_comes_
     assert street.send(1, measured=-50, historical=True, depth=1.0).duplicates == 1
 
 
+def test_a_packet_that_came_too_late_is_a_duplicate_when_it_comes_again() -> None:
+    street = Street()
+    street.send(3600, measured=3600, depth=1.0)
+    late = street.send(7200, measured=3700, depth=2.0)
+    assert [r.historical for r in late.keep] == [True]
+    assert street.send(7201, measured=3700, depth=2.0).duplicates == 1
+
+
 def test_a_reading_from_the_future_is_uncertain_and_does_not_make_honest_ones_old() -> None:
     street = Street()
     ahead = street.send(0, measured=3600, depth=20.0)

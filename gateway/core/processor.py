@@ -127,6 +127,8 @@ class Processor:
                 self.on_frame(index)
             try:
                 if index in skip:
+                    if self.engine is not None:
+                        self.engine.advance(frame.received_at, outcome.events)
                     raise RuntimeError("this frame ended the process three times")
                 self._apply(position, index, frame, outcome)
             except Exception as error:  # the top of the stream: one frame must never stop the next one

@@ -147,6 +147,7 @@ class Store:
         receivers = self.receivers
         if sabotage.OUTBOX_AFTER_STATE:  # on purpose wrong: the campaign must notice
             await self._write(lambda c: self._advance(c, position, events, lambda transition: ()))
+            await asyncio.sleep(0.02)  # wide enough for the campaign's kills to fall into
         await self._write(lambda c: self._advance(c, position, events, receivers))
         self._position = max(self._position, position)
 

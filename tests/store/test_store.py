@@ -7,6 +7,7 @@ import os
 import random
 import sqlite3
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -457,9 +458,11 @@ def test_kill_9_during_commit_leaves_all_of_it_or_nothing(tmp_path: Path) -> Non
 def test_the_control_outbox_after_state_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the defect on, the same kills must find a state whose notifications are missing."""
     monkeypatch.setattr(sabotage, "OUTBOX_AFTER_STATE", True)
+    rng = random.Random(7)
     for _ in range(200):
         with forked(lambda say: commit_for_ever(tmp_path, say)) as child:
             child.said.readline()
+            time.sleep(rng.uniform(0, 0.03))  # anywhere in the next commit, which is mostly the gap
             child.kill()
         database = sqlite3.connect(tmp_path / "store.db")
         (position,) = database.execute("SELECT position FROM progress WHERE name = 'position'").fetchone()

@@ -69,7 +69,7 @@ SWITCH_S = (
 )
 STOP_TIMEOUT_S = 4.0  # a stop has 5 s in all (reliability F04)
 MONITOR_S = 1.0
-ASSETS_AT_ONCE = 1_000  # about 0.1 s of work
+ASSETS_AT_ONCE = 1_000  # a portion small enough that messages are decided between two of them
 RELOAD_QUIET_MS = 400  # editors write a file in several steps
 
 

@@ -47,8 +47,8 @@ from gateway.snapshots import SnapshotFolder
 log = structlog.get_logger("pipeline")
 
 QUEUE_BATCHES = 4  # journaled and not yet decided; beyond that the intake waits, and then the sockets
-SLICE_FRAMES = 250  # decided in one go: about 8 ms, so that PUBACKs, pings and browsers are never kept waiting longer
-HISTORY_ROWS = 60_000  # readings waiting for the historian (about 12 MB); beyond that it re-reads the journal
+SLICE_FRAMES = 250  # decided in one go: 4 to 8 ms, so that PUBACKs, pings and browsers are never kept waiting longer
+HISTORY_ROWS = 60_000  # readings waiting for the historian; beyond that it re-reads the journal
 CATCH_UP_ROWS = 20_000  # readings in one append then
 HISTORY_GATHER_S = 0.2  # an append costs 3 to 7 ms however small it is …
 HISTORY_WORTH = 4_000  # … so fewer readings than this wait for company

@@ -55,9 +55,9 @@ class SnapshotFolder:
     async def save_aside(self, position: int, make: Callable[[], bytes], forget: Sequence[int]) -> None:
         """``save`` of ``make()`` in a forked child: it sees this instant's state while we go on changing ours.
 
-        Encoding 40,000 points in place holds the loop for 95 to 220 ms, a fork of 340 MB for 7. The child only encodes, writes
-        and ends; it runs no loop, takes no lock of a library, and first closes ``forget`` (the data folder's lock must
-        not outlive us in it). Raises OSError when the child failed.
+        Encoding 40,000 points in place holds the loop for 95 to 220 ms, a fork of 340 MB for 7.
+        The child only encodes, writes and ends; it runs no loop, takes no lock of a library, and first closes ``forget``
+        (the data folder's lock must not outlive us in it). Raises OSError when the child failed.
         """
         child = os.fork()
         if child == 0:

@@ -56,7 +56,7 @@ class SnapshotFolder:
         """``save`` of ``make()`` in a forked child: it sees this instant's state while we go on changing ours.
 
         Encoding 40,000 points in place holds the loop for 95 to 220 ms, a fork of 340 MB for 7.
-        The child only encodes, writes and ends; it runs no loop, takes no lock of a library, and first closes ``forget``
+        The child only encodes, writes and ends; it runs no loop, takes no library lock, and closes ``forget`` first
         (the data folder's lock must not outlive us in it). Raises OSError when the child failed.
         """
         child = os.fork()

@@ -22,8 +22,6 @@ CRASH_ON = os.environ.get("CITYWATCH_CRASH_ON", "").encode() or None
 # A frame whose payload holds these bytes makes the engine raise (F09).
 RAISE_ON = os.environ.get("CITYWATCH_RAISE_ON", "").encode() or None
 
-ARMED = bool(_DEFECT or CRASH_ON or RAISE_ON)
-
 
 def crash() -> NoReturn:
     """End the process as a fault in native code would: no handler runs."""

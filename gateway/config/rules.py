@@ -61,7 +61,6 @@ _LATER_CONDITIONS = ("window", "frozen", "deviation", "expr")
 _LATER_KEYS = ("schedule", "realarm", "shadow", "confirm", "overrides")
 _LEAVES = ("above", "below", "outside", "is", "rate", "silent", "share")
 _COMBINATIONS = ("all", "any", "not", "any_pump", "every_pump")
-_LIMIT_KEYS = ("limit", "level", "on_delay", "off_delay", "source", "inclusive")
 _RULE_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _READINGS = re.compile(r"\s*(\d{1,3})\s+readings?\s*")
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import msgspec
 
 UNKNOWN = "?"  # the account of frames whose device we cannot tell
-MAX_UNKNOWN_NAMES = 1_000  # names made up by a sender get accounts of their own only up to here
 
 
 class Account(msgspec.Struct, gc=False):

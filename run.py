@@ -90,8 +90,8 @@ def main(words: list[str]) -> int:
     # -P: what happens to lie in the current folder is not imported.
     command = [str(PYTHON), "-P", "-m", "gateway", *(words or ["demo"])]
     if os.name == "nt":
-        return subprocess.run(command).returncode
-    os.execv(command[0], command)  # signals and the exit code are citywatch's own
+        return subprocess.run(command, env=quick()).returncode
+    os.execve(command[0], command, quick())  # signals and the exit code are citywatch's own
 
 
 def test(arguments: list[str]) -> int:
@@ -99,12 +99,18 @@ def test(arguments: list[str]) -> int:
     for name, words in CHECKS[-1:] if arguments else CHECKS:
         print(f"── {name} " + "─" * (60 - len(name)), flush=True)
         start = time.monotonic()
-        code = subprocess.run([PYTHON, *words, *arguments], cwd=ROOT).returncode
+        code = subprocess.run([PYTHON, *words, *arguments], cwd=ROOT, env=quick()).returncode
         if code:
             print(f"run.py: {name} failed (exit {code})", file=sys.stderr)
             return 1
         print(f"   {name}: passed in {time.monotonic() - start:.0f} s", flush=True)
     return 0
+
+
+def quick() -> dict[str, str]:
+    """The environment of what runs. Without compiled modules every start would read 1,500 sources again: 4.5 s here
+    instead of 1.3 s, and the tests start a hundred gateways."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def wanted(testing: bool) -> str:

@@ -92,6 +92,11 @@ def rss_bytes(pid: int, *, peak: bool = False) -> int:
     return int(found[1]) * 1024
 
 
+def forget_rss_peak(pid: int) -> None:
+    """From here on ``rss_bytes(peak=True)`` is the most since now. Linux."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
 async def wait_for(condition: Callable[[], Awaitable[bool]], what: str, timeout_s: float) -> float:
     """Ask until it is so; gives the seconds it took. Raises HarnessError."""
     began = time.monotonic()

@@ -16,7 +16,19 @@ import psutil
 
 from bench.faults.disk import HarnessError
 from bench.faults.processes import REPOSITORY, die_with_parent
-from bench.stand import CONNECTIONS, DRAIN_S, START_S, BrokerKind, Gateway, Load, Stand, cpu_s, rss_bytes, wait_for
+from bench.stand import (
+    CONNECTIONS,
+    DRAIN_S,
+    START_S,
+    BrokerKind,
+    Gateway,
+    Load,
+    Stand,
+    cpu_s,
+    forget_rss_peak,
+    rss_bytes,
+    wait_for,
+)
 from simulators.load import Plan
 
 LAG_S = 1.0  # a rate holds when this long after the last message everything has been taken in;
@@ -30,7 +42,7 @@ HISTORY_S = 5.0  # … and must have caught up after so long
 @dataclass(frozen=True, slots=True)
 class Trial:
     """One load of a fixed rate and what came of it. CPU in µs a message; ``lag_s``: from the load's end until all was
-    taken in; ``why``: None when the rate holds."""
+    taken in; ``rss_peak``: the most during this load; ``why``: None when the rate holds."""
 
     rate: float
     sent: int
@@ -81,6 +93,7 @@ class GatewaySubject:
         gateway = self._gateway
         await gateway.idle()
         before, account = await gateway.counts(), await gateway.ledger()
+        forget_rss_peak(gateway.pid)
         cpu, broker_cpu, overflows = cpu_s(gateway.pid), cpu_s(gateway.broker_pid), gateway.history_overflows()
         await gateway.load.start(gateway.mqtt_url, rate, seconds=seconds)
         summary = await gateway.load.ended()

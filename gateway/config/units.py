@@ -92,16 +92,24 @@ def quantity(text: str | int | float, unit: str) -> float:
 
 @cache
 def _converter(written: str, unit: str) -> tuple[float, float]:
-    """(factor, offset) of the linear conversion between two units."""
-    if not _UNIT.fullmatch(written):
-        raise ValueError(f"{written[:20]!r} is not a unit")
-    registry = _registry()
+    """(factor, offset) of the linear conversion between two units. Raises ValueError."""
     try:
-        at0 = registry.Quantity(0.0, _SPELLINGS.get(written, written)).to(_SPELLINGS.get(unit, unit)).magnitude
-        at1 = registry.Quantity(1.0, _SPELLINGS.get(written, written)).to(_SPELLINGS.get(unit, unit)).magnitude
+        dimension, factor, offset = _in_base_units(written)
+        wanted, wanted_factor, wanted_offset = _in_base_units(unit)
     except (pint.PintError, AssertionError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{written!r} cannot be converted to {unit!r}") from error
-    return float(at1 - at0), float(at0)
+        raise ValueError(f"{written[:20]!r} cannot be converted to {unit[:20]!r}: no such unit is known") from error
+    if dimension != wanted:
+        raise ValueError(f"{written!r} cannot be converted to {unit!r}")
+    return factor / wanted_factor, (offset - wanted_offset) / wanted_factor
+
+
+@cache
+def _in_base_units(unit: str) -> tuple[object, float, float]:
+    """Dimension, and (factor, offset) so that the value in base units is value × factor + offset."""
+    if not _UNIT.fullmatch(unit):
+        raise ValueError(f"{unit[:20]!r} is not a unit")
+    zero, one = (_registry().Quantity(value, _SPELLINGS.get(unit, unit)).to_base_units() for value in (0.0, 1.0))
+    return zero.dimensionality, float(one.magnitude - zero.magnitude), float(zero.magnitude)
 
 
 def convert(number: float, written: str, unit: str) -> float:
@@ -118,12 +126,93 @@ def linear(written: str, unit: str) -> tuple[float, float]:
     return (1.0, 0.0) if written == unit else _converter(written, unit)
 
 
+# What the field measures in. pint's own list knows the slug and the furlong too, and takes a second to read at every
+# start. Left of the first = the full name, then the definition, the symbol, other names.
+_DEFINITIONS = """\
+nano- = 1e-9 = n-
+micro- = 1e-6 = µ- = μ- = u-
+milli- = 1e-3 = m-
+centi- = 1e-2 = c-
+deci- = 1e-1 = d-
+hecto- = 1e2 = h-
+kilo- = 1e3 = k-
+mega- = 1e6 = M-
+giga- = 1e9 = G-
+
+meter = [length] = m = metre
+second = [time] = s = sec
+gram = [mass] = g
+ampere = [current] = A = amp
+kelvin = [temperature]; offset: 0 = K
+mole = [substance] = mol
+candela = [luminosity] = cd
+bit = [information]
+radian = []
+count = []
+
+minute = 60 * second = min
+hour = 60 * minute = h = hr
+day = 24 * hour = d
+week = 7 * day
+degree = 0.017453292519943295 * radian = deg
+revolution = 6.283185307179586 * radian = rev
+rad = radian
+percent = 0.01
+permille = 0.001
+ppm = 1e-6
+ppb = 1e-9
+strain = 1
+microstrain = 1e-6
+degC = kelvin; offset: 273.15 = celsius
+degF = 5 / 9 * kelvin; offset: 233.15 + 200 / 9 = fahrenheit
+
+inch = 25.4 * millimeter = in
+foot = 12 * inch = ft
+mile = 5280 * foot = mi
+hectare = 10000 * meter ** 2 = ha
+liter = 0.001 * meter ** 3 = l = L = litre
+tonne = 1000 * kilogram = t
+pound = 0.45359237 * kilogram = lb
+
+hertz = 1 / second = Hz
+rpm = revolution / minute
+newton = kilogram * meter / second ** 2 = N
+pascal = newton / meter ** 2 = Pa
+bar = 100000 * pascal
+psi = 6894.757293168361 * pascal
+mH2O = 9806.65 * pascal = mWC
+mmHg = 133.322387415 * pascal
+atmosphere = 101325 * pascal = atm
+joule = newton * meter = J
+watt = joule / second = W
+watt_hour = watt * hour = Wh
+calorie = 4.184 * joule = cal
+horsepower = 745.6998715822702 * watt = hp
+coulomb = ampere * second = C
+ampere_hour = ampere * hour = Ah
+volt = watt / ampere = V
+ohm = volt / ampere = Ω
+siemens = ampere / volt = S
+farad = coulomb / volt = F
+henry = volt * second / ampere = H
+tesla = volt * second / meter ** 2 = T
+volt_ampere = watt = VA
+var = watt
+lumen = candela * radian ** 2 = lm
+lux = lumen / meter ** 2 = lx
+byte = 8 * bit
+standard_gravity = 9.80665 * meter / second ** 2 = g_0
+
+percent_lel = [explosive_limit]
+percent_vol_ch4 = 20 * percent_lel
+decibel_a = [sound_level]
+decibel_m = [radio_level]
+"""
+
+
 @cache
 def _registry() -> pint.UnitRegistry[float]:
-    registry: pint.UnitRegistry[float] = pint.UnitRegistry()
-    registry.define("percent_lel = [explosive_limit]")
-    registry.define("percent_vol_ch4 = 20 * percent_lel")  # 5 %VOL methane is the lower explosive limit
-    registry.define("microstrain = 1e-6")
-    registry.define("decibel_a = [sound_level]")
-    registry.define("decibel_m = [radio_level]")
+    """5 %VOL of methane is its lower explosive limit. Volt-amperes and vars are watts of another name."""
+    registry: pint.UnitRegistry[float] = pint.UnitRegistry(None)
+    registry.load_definitions(_DEFINITIONS.splitlines())
     return registry

@@ -43,14 +43,24 @@ class YamlSource:
         return Mistake(self.file, self.line(path), dotted(path), message)
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2 booleans; dates stay text."""
+_OPEN = (
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+)
+_CLOSE = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
+
+
+class _Loader(yaml.CSafeLoader):
+    """SafeLoader with YAML 1.2 booleans; dates stay text. The one in C reads a configuration ten times as fast, but
+    ends the process on a document nested 100,000 deep: ``_bounded`` looks at the tokens first."""
 
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, regexp) for tag, regexp in resolvers if tag not in _REPLACED]
     for _REPLACED in [("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
@@ -88,13 +98,13 @@ def read_yaml(text: str, file: str) -> YamlSource:
     except yaml.YAMLError as error:  # a control character
         raise ConfigError([Mistake(file, None, "", f"not valid YAML: {str(error).splitlines()[0][:200]}")]) from error
     try:
-        if sum(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, _Loader)) > MAX_ALIASES:
-            raise ConfigError([Mistake(file, None, "", f"more than {MAX_ALIASES} aliases")])
+        _bounded(text, file)
         node = loader.get_single_node()
         data = _plain(loader, node, (), lines, mistakes, file) if node is not None else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark is not None else None
+        # At the end of the text the reader's mark lies behind the last line.
+        line = min(mark.line, text.count("\n")) + 1 if mark is not None else None
         raise ConfigError([Mistake(file, line, "", f"not valid YAML: {error.problem or error.context}")]) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError([Mistake(file, None, "", f"not valid YAML: {str(error).splitlines()[0][:200]}")]) from error
@@ -105,14 +115,28 @@ def read_yaml(text: str, file: str) -> YamlSource:
     return YamlSource(file, data, lines)
 
 
+def _bounded(text: str, file: str) -> None:
+    """Raises ConfigError for a document that is nested too deep or repeats itself too often, without building it."""
+    depth = aliases = 0
+    for token in yaml.scan(text, _Loader):
+        if isinstance(token, _OPEN):
+            depth += 1
+            if depth > MAX_DEPTH:
+                line = token.start_mark.line + 1
+                raise ConfigError([Mistake(file, line, "", f"nested deeper than {MAX_DEPTH} levels")])
+        elif isinstance(token, _CLOSE):
+            depth -= 1
+        elif isinstance(token, yaml.AliasToken):
+            aliases += 1
+            if aliases > MAX_ALIASES:
+                raise ConfigError([Mistake(file, None, "", f"more than {MAX_ALIASES} aliases")])
+
+
 def _plain(
     loader: _Loader, node: yaml.Node, path: Path, lines: dict[Path, int], mistakes: list[Mistake], file: str
 ) -> Any:
     line = node.start_mark.line + 1
     lines[path] = line
-    if len(path) > MAX_DEPTH:
-        mistakes.append(Mistake(file, line, "", f"nested deeper than {MAX_DEPTH} levels"))
-        return None
     if isinstance(node, yaml.MappingNode):
         result: dict[Any, Any] = {}
         for key_node, value_node in node.value:

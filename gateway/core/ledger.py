@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 UNKNOWN = "?"  # the account of frames whose device we cannot tell
+_NO_REJECTIONS: dict[str, int] = {}  # shared by all accounts without one: nobody adds to it
 
 
 class Account(msgspec.Struct, gc=False):
@@ -45,7 +46,7 @@ class Ledger:
         name = device or UNKNOWN
         found = self.accounts.get(name)
         if found is None:
-            found = self.accounts[name] = Account()
+            found = self.accounts[name] = Account(rejected=_NO_REJECTIONS)
         return found
 
     def stored(self, device: str, readings: int, bad: int, duplicate_readings: int, conflicts: int, extra: int) -> None:
@@ -68,7 +69,7 @@ class Ledger:
         """One frame was rejected; ``device`` None or "?" when it cannot be told."""
         for account in (self.total, self.account(device)):
             account.received += 1
-            account.rejected[code] = account.rejected.get(code, 0) + 1
+            account.rejected = {**account.rejected, code: account.rejected.get(code, 0) + 1}
 
     def balance(self, device: str | None = None, in_flight: int = 0) -> dict[str, object]:
         """The answer of ``GET /api/v1/ledger``: counts, and whether they balance. ``in_flight`` frames are received

@@ -120,6 +120,11 @@ class JournalIntake:
             self._woke(now)
         self._heartbeat = now
 
+    def clock_was_set(self) -> None:
+        """Call at once when the clock has leapt to the right time: nobody was silent, no delay has run meanwhile."""
+        since, self._heartbeat = self._heartbeat, self._clock.now()
+        self.offer(FrameKind.BLIND, "clock", "", msgspec.json.encode(Blind(since, leap=True)))
+
     def _woke(self, now: Micros) -> None:
         since, self._heartbeat = self._heartbeat, now
         self.pauses += 1

@@ -46,5 +46,5 @@ def configure(level: str = "INFO", file: TextIO | None = None) -> None:
     )
     # Libraries speak only when something is wrong; what we need to know of them we say ourselves.
     logging.basicConfig(level=logging.WARNING, stream=stream, format="%(levelname)s %(name)s: %(message)s")
-    for noisy in ("pymodbus", "asyncio", "uvicorn.access", "httpx", "gmqtt"):
+    for noisy in ("asyncio", "uvicorn.access", "httpx", "gmqtt"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -71,7 +71,7 @@ class SelfWatch:
         report = self._clock.check()
         if report.reanchored:
             log.warning("the wall clock was set: time goes on from there", offset_s=report.offset / SECOND)
-            self._intake.heartbeat()
+            self._intake.clock_was_set()
         elif report.changed and report.uncertain:
             log.error("the wall clock stepped and is not believed", offset_s=round(report.offset / SECOND))
         elif report.changed:

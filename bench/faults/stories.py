@@ -39,6 +39,26 @@ async def kills(folder: Path, chance: random.Random, environment: Mapping[str, s
         return await scene.conclude()
 
 
+async def full_rate(folder: Path, chance: random.Random, environment: Mapping[str, str]) -> Verdict:
+    """F01, F03: killed at twenty instants, every time twice, while 1,500 messages a second go through the embedded
+    broker (which syncs each; what it does not take at once waits in the devices)."""
+    async with Scene.open(folder, environment=environment, devices=200, rate=1_500.0, alarms_every=4) as scene:
+        await scene.start()
+        for _ in range(20):
+            await faults.kill_9_twice(scene, chance)
+        return await scene.conclude()
+
+
+async def broker_away(folder: Path, chance: random.Random, environment: Mapping[str, str]) -> Verdict:
+    """F27: the broker answers nobody for a minute."""
+    async with Scene.open(folder, environment=environment, alarms_every=2) as scene:
+        await scene.start()
+        await asyncio.sleep(1.0)
+        await faults.broker_stopped(scene, chance, 60.0)
+        await asyncio.sleep(3.0)
+        return await scene.conclude()
+
+
 async def boundaries(folder: Path, chance: random.Random, environment: Mapping[str, str]) -> Verdict:
     """F02: killed at exactly the k-th write or sync of the store's, the historian's and the journal's log."""
     async with Scene.open(folder, environment=environment, outside_broker=True, alarms_every=1) as scene:
@@ -218,6 +238,8 @@ async def crasher(folder: Path, chance: random.Random, environment: Mapping[str,
 
 STORIES: dict[str, Story] = {
     "kills": kills,
+    "full_rate": full_rate,
+    "broker_away": broker_away,
     "boundaries": boundaries,
     "power": power,
     "power_of_the_gateway": power_of_the_gateway,

@@ -185,6 +185,13 @@ class Alarm(msgspec.Struct, array_like=True):
         times.append(self.release_at)
         return min((time for time in times if time is not None), default=None)
 
+    def leap(self, by: Micros) -> None:
+        """Every delay that runs began ``by`` later: the clock was set, no time has passed."""
+        for timers in (self.on_since, self.off_since):
+            timers[:] = [since if since == NOT_TIMING else since + by for since in timers]
+        if self.release_at is not None:
+            self.release_at += by
+
     def _on_due(self, rungs: Sequence[Rung], i: int) -> Micros | None:
         rung = rungs[i]
         if self.on_since[i] == NOT_TIMING or self.unknown >> i & 1 or self.count[i] < rung.on_readings - 1:

@@ -226,6 +226,15 @@ class Engine:
         clocks of silence stand still. Call before ``advance(until, late=True)``."""
         self._silences.deaf += max(0, until - since)
 
+    def leap(self, since: Micros, until: Micros) -> None:
+        """The clock was wrong and is set right: between ``since`` and ``until`` no time passed at all. Silences and
+        delays that run go on from where they were; what a person set an end to ends at that time."""
+        by = max(0, until - since)
+        self._silences.deaf += by
+        for asset in self._assets.values():
+            for alarm in asset.alarms.values():
+                alarm.leap(by)
+
     def _due(self, target: Alarm | Watch) -> Micros | None:
         if type(target) is Watch:
             return target.due(self._silences.deaf)

@@ -58,9 +58,13 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Blind(msgspec.Struct, frozen=True):
-    """From ``since`` until the frame's received time nothing could be received: silence then proves nothing."""
+    """From ``since`` until the frame's received time nothing could be received: silence then proves nothing.
+
+    ``leap``: no time passed at all, the clock was set right; every delay goes on from where it was.
+    """
 
     since: Micros
+    leap: bool = False
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -158,8 +158,11 @@ class Processor:
             case FrameKind.START:
                 self._start(frame, outcome)
             case FrameKind.BLIND:
-                since = msgspec.json.decode(frame.payload, type=Blind).since
-                self._blind(since, frame.received_at, outcome)
+                blind = msgspec.json.decode(frame.payload, type=Blind)
+                if blind.leap and engine is not None:
+                    engine.leap(blind.since, frame.received_at)
+                else:
+                    self._blind(blind.since, frame.received_at, outcome)
 
     def _telemetry(self, position: int, index: int, frame: Frame, outcome: Outcome) -> None:
         if self._hook is not None:

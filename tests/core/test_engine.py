@@ -58,6 +58,19 @@ def test_time_never_goes_back() -> None:
     assert street.now == 100
 
 
+def test_a_clock_that_is_set_right_runs_no_delay_and_makes_nobody_silent() -> None:
+    street = Street(ROAD + SILENT, interval_s=lambda _: 60)
+    street.send(0, depth=6.0)
+    year = 365 * 86_400
+    street.engine.leap(START + 30 * S, START + (30 + year) * S)
+    street.at(year + 119)
+    assert street.transitions == []
+    street.at(year + 120)
+    assert street.story() == [(year + 120, "T3", "UNACK")]
+    street.at(year + 200)
+    assert street.story("r1/offline") == [(year + 180, "T3", "UNACK")]
+
+
 def test_silence_is_counted_from_the_last_good_live_reading() -> None:
     street = Street(SILENT, interval_s=lambda _: 60)
     street.send(0, depth=1.0)

@@ -44,9 +44,9 @@ MAX_TEXT = 200  # characters of a name; the longest official road name in the co
 LONGEST_INTERVAL: Micros = 366 * 24 * HOUR
 
 # Kinds that measure nothing themselves and stand in the cause graph only.
-ASSET_KINDS: tuple[str, ...] = (*KINDS, "network", "catchment")
+ASSET_KINDS: tuple[str, ...] = (*KINDS, "network", "catchment", "area")
 
-LINKS: tuple[str, ...] = ("feeder", "network", "catchment", "station")
+LINKS: tuple[str, ...] = ("feeder", "network", "catchment", "station", "area")
 
 ATTRIBUTE_UNITS: dict[str, str] = {
     "rated_power": "W", "rated_current": "A", "rated_voltage": "V", "rated_flow": "m³/h",

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from datetime import time
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -18,34 +20,45 @@ from gateway.config.assets import ASSET_KINDS, ATTRIBUTE_UNITS, LINKS
 from gateway.config.units import convert, duration, quantity
 from gateway.config.yaml_source import Path, YamlSource, checked, did_you_mean, read_yaml
 from gateway.core.correlation import circle
-from gateway.core.model import Level, Micros
+from gateway.core.expression import names_of
+from gateway.core.model import SECOND, Level, Micros
 from gateway.core.rule import (
     DEFAULT_LEVEL,
     DEFAULT_MAX_SHELVED,
     DEFAULT_SETTLE,
     ZERO,
     All,
+    Bad,
     Cause,
+    Chatter,
     Condition,
+    Deviation,
+    Expression,
+    Frozen,
     Is,
     Limit,
     Not,
     Number,
     OnBadData,
     Outside,
+    Over,
     PointFactor,
     Pumps,
+    Realarm,
     Rule,
     RuleSet,
     Share,
     Side,
     Silent,
     Sla,
+    Stands,
     Step,
+    Window,
     parts,
     steps,
 )
 from gateway.core.rule import Any as AnyOf
+from gateway.core.schedule import LIANGSHAN, Moment, Place, Schedule, Span
 from gateway.core.vocabulary import COMMON, points_of, unit_of
 from gateway.errors import ConfigError, Mistake
 
@@ -57,9 +70,14 @@ MAX_DEPTH = 8  # of all / any / not: what nobody can read, nobody can check
 DEADBANDS: dict[str, float] = {"m": 0.05, "cm": 0.05, "mm": 0.05, "m³/h": 0.05, "m/s": 0.05, "°C": 0.01}
 DEFAULT_DEADBAND = 0.02
 
-_LATER_CONDITIONS = ("window", "frozen", "deviation", "expr")
-_LATER_KEYS = ("schedule", "realarm", "shadow", "confirm", "overrides")
-_LEAVES = ("above", "below", "outside", "is", "rate", "silent", "share")
+_LEAVES = (
+    "above", "below", "outside", "is", "rate", "silent", "share", "window", "frozen", "deviation", "stands", "bad",
+    "expr",
+)  # fmt: skip
+_SEASON = re.compile(r"(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_MOMENT = re.compile(r"(?:(\d\d):(\d\d)(?::(\d\d))?|(sunrise|sunset)(?:\s*([+-])\s*(\S+))?)")
+_STEP_INTO = re.compile(r"\.?([A-Za-z_][A-Za-z0-9_]*)|\[(\d{1,3})\]")
 _COMBINATIONS = ("all", "any", "not", "any_pump", "every_pump")
 _RULE_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _READINGS = re.compile(r"\s*(\d{1,3})\s+readings?\s*")
@@ -136,6 +154,31 @@ class _Sla(_Strict):
     clock: Literal["urgent", "working_hours", "working_days", "natural_days"] = "urgent"
 
 
+class _Realarm(_Strict):
+    after: DurationField
+    times: int = Field(ge=1, le=100)
+
+
+class _Chatter(_Strict):
+    activations: int = Field(default=3, ge=2, le=100)
+    within: DurationField = Chatter().within
+
+
+class _Schedule(_Strict):
+    between: Any = None
+    sun: Literal["up", "down"] | None = None
+    margin: DurationField = 0
+    days: list[str] | None = None
+    season: list[str] | None = None
+    zone: str = "Asia/Shanghai"
+    place: list[float] | None = None
+
+
+class _Override(_Strict):
+    assets: str | list[str]
+    set: dict[str, Any]
+
+
 class _Rule(_Strict):
     rule: str
     applies_to: _AppliesTo
@@ -160,6 +203,13 @@ class _Rule(_Strict):
     case: bool = False
     enabled: bool = True
     source: str = ""
+    schedule: _Schedule | list[_Schedule] | None = None
+    realarm: _Realarm | None = None
+    chatter: _Chatter = _Chatter()
+    confirm: bool = False
+    shadow: bool = False
+    shadow_of: str | None = None
+    overrides: list[_Override] = []
 
 
 class _Leaf(_Strict):
@@ -232,6 +282,64 @@ class _Share(_Leaf):
     share: _ShareBody
 
 
+class _WindowBody(_Strict):
+    over: DurationField
+    function: Over = Field(strict=False)
+    above: Any = None
+    below: Any = None
+    deadband: Any = None
+    inclusive: bool | None = None
+
+
+class _Window(_Leaf):
+    point: str
+    window: _WindowBody
+
+
+class _FrozenBody(_Strict):
+    over: DurationField
+    change: Any
+    link: str | None = None
+    moved: Any = None
+
+
+class _Frozen(_Leaf):
+    point: str
+    frozen: _FrozenBody
+
+
+class _DeviationBody(_Strict):
+    from_: Any = Field(alias="from")
+    above: Any
+    deadband: Any = None
+    inclusive: bool | None = None
+
+
+class _Deviation(_Leaf):
+    point: str
+    deviation: _DeviationBody
+
+
+class _StandsBody(_Strict):
+    rule: str
+    link: str | None = None
+    neighbours: str | None = None
+    anywhere: bool = False
+
+
+class _Stands(_Leaf):
+    stands: Any
+
+
+class _Bad(_Leaf):
+    bad: str | list[str]
+
+
+class _Expr(_Leaf):
+    expr: str
+    attributes: list[str] = []
+
+
 class _LimitBody(_Strict):
     limit: Any
     level: LevelField | None = None
@@ -272,6 +380,8 @@ def load_rules(files: Mapping[str, str], *, complete: bool = True) -> RuleSet:
         for index, item in enumerate(source.data):
             reader = _Reader(source, (index,))
             rule = reader.rule(item)
+            if rule is not None:
+                rule = _with_overrides(rule, item, reader)
             mistakes += reader.mistakes
             if rule is None:
                 continue
@@ -283,9 +393,87 @@ def load_rules(files: Mapping[str, str], *, complete: bool = True) -> RuleSet:
             rules[rule.id] = rule
             sources[rule.id] = (source, (index,))
     mistakes += _wrong_causes(rules, sources, complete)
+    mistakes += _wrong_names(rules, sources, complete)
     if mistakes:
         raise ConfigError(mistakes)
-    return RuleSet(rules)
+    return RuleSet({one.id: one for rule in rules.values() for one in (rule, *_companion(rule))})
+
+
+def _with_overrides(rule: Rule, data: dict[str, Any], reader: _Reader) -> Rule:
+    """``rule`` with its variants: each is read as if the file said so."""
+    found: list[tuple[tuple[str, ...], Rule]] = []
+    for number, given in enumerate(data.get("overrides") or ()):
+        path = (*reader.path, "overrides", number)
+        changed = {key: deepcopy(value) for key, value in data.items() if key != "overrides"}
+        for place, value in given["set"].items():
+            if not _put(changed, place, value):
+                reader.say((*path, "set", place), f"the rule has no `{place}` to set")
+                return rule
+        if changed.get("rule") != rule.id or changed.get("applies_to") != data["applies_to"]:
+            reader.say((*path, "set"), "an override changes numbers, not the rule's name nor what it applies to")
+            return rule
+        inner = _Reader(reader.source, reader.path)
+        variant = inner.rule(changed)
+        reader.mistakes += [replace(mistake, key=f"{mistake.key} (as overrides[{number}] sets it)",
+                                    line=reader.source.line((*path, "set"))) for mistake in inner.mistakes]  # fmt: skip
+        if variant is not None:
+            assets = given["assets"]
+            found.append((tuple(assets) if isinstance(assets, list) else (assets,), variant))
+    return replace(rule, overrides=tuple(found))
+
+
+def _put(data: Any, place: str, value: Any) -> bool:
+    """Set what ``when.above[0].limit`` names; False when the way there does not exist. A last key may be new."""
+    steps_ = [(name or int(index)) for name, index in _STEP_INTO.findall(place)]
+    if not steps_ or "".join(match[0] for match in _STEP_INTO.finditer(place)) != place:
+        return False
+    for step in steps_[:-1]:
+        if isinstance(step, int) if isinstance(data, dict) else not isinstance(step, int):
+            return False
+        try:
+            data = data[step]
+        except (LookupError, TypeError):
+            return False
+    last = steps_[-1]
+    if isinstance(data, dict) and isinstance(last, str):
+        data[last] = value
+        return True
+    if isinstance(data, list) and isinstance(last, int) and last < len(data):
+        data[last] = value
+        return True
+    return False
+
+
+def _companion(rule: Rule) -> Iterable[Rule]:
+    """The instrument alarm of a rule that asks for one (``on_bad_data: instrument_alarm``)."""
+    if rule.on_bad_data is OnBadData.INSTRUMENT_ALARM:
+        points = tuple(dict.fromkeys(point for part in parts(rule.when) for point in _points_in(part)))
+        yield Rule(
+            id=f"{rule.id}-instrument",
+            kinds=rule.kinds,
+            when=Bad(points),
+            title_zh=f"{rule.title_zh}：仪表数据异常",
+            title_en=f"{rule.title_en}: the instrument's data are bad",
+            profile=rule.profile,
+            attributes=rule.attributes,
+            enabled=rule.enabled,
+            off_delay=3600 * SECOND,
+            consequence="The alarm it feeds is held as it was and can neither be raised nor cleared.",
+            response_zh="检查仪表与接线",
+            response_en="Check the instrument and its wiring",
+            notify=("instrument",),
+            source=f"on_bad_data of {rule.id}",
+            file=rule.file,
+            line=rule.line,
+        )
+
+
+def _points_in(part: Condition) -> Iterable[str]:
+    match part:
+        case Limit() | Outside() | Is() | Window() | Frozen() | Deviation():
+            yield part.point
+        case _:
+            pass
 
 
 def _wrong_causes(
@@ -303,10 +491,26 @@ def _wrong_causes(
         yield source.mistake((*path, "suppress_when"), f"causes form a circle: {' → '.join([*found, found[0]])}")
 
 
+def _wrong_names(
+    rules: Mapping[str, Rule], sources: Mapping[str, tuple[YamlSource, Path]], complete: bool
+) -> Iterable[Mistake]:
+    """Rules named by ``stands`` and ``shadow_of``."""
+    asks: list[tuple[str, str]] = []
+    for rule in rules.values():
+        source, path = sources[rule.id]
+        named = [part.rule for part in parts(rule.when) if isinstance(part, Stands)]
+        asks += [(rule.id, other) for other in named]
+        for other in (*named, *([rule.shadow_of] if rule.shadow_of is not None else [])):
+            if complete and other not in rules:
+                yield source.mistake(path, f"there is no rule {other}{did_you_mean(other, rules)}")
+    found = circle(asks)
+    if found:
+        source, path = sources[found[0]]
+        yield source.mistake(path, f"rules ask for one another in a circle: {' → '.join([*found, found[0]])}")
+
+
 class _Reader:
     """Reads one rule; gathers its mistakes."""
-
-    planned: ClassVar[tuple[str, ...]] = _LATER_KEYS
 
     def __init__(self, source: YamlSource, path: Path) -> None:
         self.source = source
@@ -332,10 +536,7 @@ class _Reader:
         if not isinstance(data, dict):
             self.say(path, "a rule is a mapping: `rule: name`, `applies_to`, `when`, …")
             return None
-        for key in self.planned:
-            if key in data:
-                self.say((*path, key), f"`{key}` is not built yet")
-        model = self.read(_Rule, {key: value for key, value in data.items() if key not in self.planned}, path)
+        model = self.read(_Rule, data, path)
         if model is None:
             # The conditions can be checked all the same, so that one run shows every mistake.
             self._kinds_of(data.get("applies_to"), path)
@@ -356,6 +557,9 @@ class _Reader:
             self.say((*path, "on_bad_data"), "assume_normal needs a written `bad_data_reason`")
         if when is not None and model.event:
             self._check_event(model, when)
+        if model.shadow_of is not None and not model.shadow:
+            self.say((*path, "shadow_of"), "only a rule with `shadow: true` is compared with another")
+        schedule = self._schedule(model.schedule, (*path, "schedule"))
         if when is None or self.mistakes:
             return None
         responds = bool(model.response.zh or model.response.en)
@@ -387,6 +591,12 @@ class _Reader:
             notify=tuple(model.notify),
             sla=Sla(model.sla.respond, model.sla.resolve, model.sla.clock) if model.sla is not None else None,
             case=model.case,
+            schedule=schedule,
+            realarm=Realarm(model.realarm.after, model.realarm.times) if model.realarm is not None else None,
+            chatter=Chatter(model.chatter.activations, model.chatter.within),
+            confirm=model.confirm,
+            shadow=model.shadow,
+            shadow_of=model.shadow_of,
             source=model.source,
             file=self.source.file,
             line=self.source.line(path),
@@ -416,10 +626,6 @@ class _Reader:
         if not isinstance(data, dict):
             self.say(path, "a condition is a mapping, such as {point: depth, above: 5 cm}")
             return None
-        for later in _LATER_CONDITIONS:
-            if later in data:
-                self.say((*path, later), f"`{later}` conditions are not built yet")
-                return None
         said = [key for key in (*_LEAVES, *_COMBINATIONS) if key in data]
         if len(said) != 1:
             self._which(data, said, path)
@@ -437,6 +643,18 @@ class _Reader:
                 return self._silent(data, path)
             case "share":
                 return self._share(data, path, depth)
+            case "window":
+                return self._window(data, path)
+            case "frozen":
+                return self._frozen(data, path)
+            case "deviation":
+                return self._deviation(data, path)
+            case "stands":
+                return self._stands(data, path)
+            case "bad":
+                return self._bad(data, path)
+            case "expr":
+                return self._expr(data, path)
             case combination:
                 return self._combined(combination, data, path, depth)
 
@@ -599,6 +817,186 @@ class _Reader:
         inclusive = side is Side.ABOVE if body.inclusive is None else body.inclusive
         return Share(body.of, body.link, where, side, found, deadband, inclusive, body.least)
 
+    def _window(self, data: Mapping[str, Any], path: Path) -> Condition | None:
+        model = self.read(_Window, data, path)
+        if model is None:
+            return None
+        unit = self._point(model.point, (*path, "point"))
+        body, here = model.window, (*path, "window")
+        side = self._side(body.above, body.below, here)
+        if unit is None or side is None:
+            return None
+        if body.over <= 0:
+            self.say((*here, "over"), "the time must be longer than nothing")
+        shown = "" if body.function in (Over.COUNT, Over.CHANGES) else unit
+        raw = body.above if side is Side.ABOVE else body.below
+        found = self._steps(raw, (*here, side.value), shown, side, model, None)
+        if not found:
+            return None
+        deadband = self._deadband(body.deadband, here, shown, found, None)
+        inclusive = side is Side.ABOVE if body.inclusive is None else body.inclusive
+        return Window(model.point, body.function, body.over, side, found, deadband, inclusive, shown)
+
+    def _frozen(self, data: Mapping[str, Any], path: Path) -> Condition | None:
+        model = self.read(_Frozen, data, path)
+        if model is None:
+            return None
+        unit = self._point(model.point, (*path, "point"))
+        body, here = model.frozen, (*path, "frozen")
+        self._link(body.link, (*here, "link"))
+        if body.over <= 0:
+            self.say((*here, "over"), "the time must be longer than nothing")
+        if unit is None:
+            return None
+        try:
+            change = quantity(body.change, unit)
+            moved = quantity(body.moved, unit) if body.moved is not None else change
+        except ValueError as error:
+            self.say(here, str(error))
+            return None
+        return Frozen(model.point, body.over, change, body.link, moved, _step(model), unit)
+
+    def _deviation(self, data: Mapping[str, Any], path: Path) -> Condition | None:
+        """``from``: {attribute: …}, {point: …}, {neighbours: link}, or a number."""
+        model = self.read(_Deviation, data, path)
+        if model is None:
+            return None
+        unit = self._point(model.point, (*path, "point"))
+        body, here = model.deviation, (*path, "deviation")
+        if unit is None:
+            return None
+        number = other = link = None
+        given = body.from_
+        if isinstance(given, dict) and set(given) == {"point"} and isinstance(given["point"], str):
+            other = given["point"]
+            unit_of_other = self._point(other, (*here, "from", "point"))
+            if unit_of_other is None:
+                return None
+            if unit_of_other != unit:
+                self.say((*here, "from"), f"`{other}` is measured in {unit_of_other}, `{model.point}` in {unit}")
+        elif isinstance(given, dict) and set(given) == {"neighbours"}:
+            link = str(given["neighbours"])
+            self._link(link, (*here, "from", "neighbours"))
+        else:
+            number = self._number(given, (*here, "from"), unit, None)
+            if number is None:
+                return None
+        found = self._steps(body.above, (*here, "above"), unit, Side.ABOVE, model, None)
+        if not found:
+            return None
+        deadband = self._deadband(body.deadband, here, unit, found, None)
+        inclusive = True if body.inclusive is None else body.inclusive
+        return Deviation(model.point, found, number, other, link, deadband, inclusive, unit)
+
+    def _stands(self, data: Mapping[str, Any], path: Path) -> Condition | None:
+        model = self.read(_Stands, data, path)
+        if model is None:
+            return None
+        raw = model.stands if isinstance(model.stands, dict) else {"rule": model.stands}
+        body = self.read(_StandsBody, raw, (*path, "stands"))
+        if body is None:
+            return None
+        self._link(body.link, (*path, "stands", "link"))
+        self._link(body.neighbours, (*path, "stands", "neighbours"))
+        if (body.link is not None) + (body.neighbours is not None) + body.anywhere > 1:
+            self.say((*path, "stands"), "`link`, `neighbours` or `anywhere`, not two of them")
+        link, beside = body.link or body.neighbours, body.neighbours is not None
+        return Stands(body.rule, link, beside, body.anywhere, _step(model))
+
+    def _bad(self, data: Mapping[str, Any], path: Path) -> Condition | None:
+        model = self.read(_Bad, data, path)
+        if model is None:
+            return None
+        points = model.bad if isinstance(model.bad, list) else [model.bad]
+        for point in points:
+            if self._point(point, (*path, "bad")) is None:
+                return None
+        return Bad(tuple(points), _step(model))
+
+    def _expr(self, data: Mapping[str, Any], path: Path) -> Condition | None:
+        model = self.read(_Expr, data, path)
+        if model is None:
+            return None
+        try:
+            names = names_of(model.expr)
+        except ValueError as error:
+            self.say((*path, "expr"), str(error))
+            return None
+        points = tuple(n for n in names if all(unit_of(kind, n) is not None for kind in self.kinds))
+        attributes = tuple(name for name in names if name not in points)
+        for name in attributes:
+            if name not in model.attributes and name not in ATTRIBUTE_UNITS:
+                known = [*(p for kind in self.kinds for p in points_of(kind)), *COMMON, *ATTRIBUTE_UNITS]
+                hint = did_you_mean(name, known) or " (attributes of your own are listed under `attributes`)"
+                self.say(
+                    (*path, "expr"), f"`{name}` is neither a point of {', '.join(self.kinds)} nor an attribute{hint}"
+                )
+                return None
+        if not points:
+            self.say((*path, "expr"), "it looks at no point")
+            return None
+        return Expression(model.expr, points, attributes, _step(model))
+
+    # -- schedules ----------------------------------------------------------------------------------------------------
+
+    def _schedule(self, given: _Schedule | list[_Schedule] | None, path: Path) -> Schedule | None:
+        """Spans by the clock or by the sun; several are or-ed and must share zone and place."""
+        if given is None:
+            return None
+        models = given if isinstance(given, list) else [given]
+        spans = [span for model in models if (span := self._span(model, path)) is not None]
+        if len(spans) != len(models) or not models:
+            return None
+        zone, place = models[0].zone, models[0].place
+        if any((model.zone, model.place) != (zone, place) for model in models):
+            self.say(path, "all parts of a schedule have the same `zone` and `place`")
+            return None
+        try:
+            where = LIANGSHAN if place is None else Place(*place)
+            schedule = Schedule(tuple(spans), zone, where)
+            schedule.is_on(0)
+        except (TypeError, ValueError, LookupError, OSError):
+            self.say(
+                path, f"no such zone or place: {zone}, {place} (a zone as Asia/Shanghai, a place as [35.8, 116.1])"
+            )
+            return None
+        return schedule
+
+    def _span(self, model: _Schedule, path: Path) -> Span | None:
+        if model.between is None and model.sun is None and model.season is not None:
+            model.between = ["00:00", "24:00"]
+        if (model.between is None) == (model.sun is None):
+            self.say(path, "say `between: [22:00, 06:00]` or `sun: up`, `sun: down`")
+            return None
+        if model.sun is not None:
+            # ``margin``: so long after the sun is up (or down), and as long before it is no more.
+            rise, set_ = Moment(rises=True, offset=model.margin), Moment(rises=False, offset=-model.margin)
+            if model.sun == "up":
+                ends = (rise, set_)
+            else:
+                ends = (Moment(rises=False, offset=model.margin), Moment(rises=True, offset=-model.margin))
+        else:
+            between = model.between
+            if not isinstance(between, list) or len(between) != 2:
+                self.say((*path, "between"), "two moments: [22:00, 06:00], [sunset + 30m, 24:00]")
+                return None
+            moments = [_moment(text) for text in between]
+            if moments[0] is None or moments[1] is None:
+                self.say((*path, "between"), "a moment is 22:00, sunrise, or sunset + 30m")
+                return None
+            ends = (moments[0], moments[1])
+        days = _DAYS if model.days is None else tuple(model.days)
+        for day in days:
+            if day not in _DAYS:
+                self.say((*path, "days"), f"no such day: {day}{did_you_mean(day, _DAYS)} ({', '.join(_DAYS)})")
+                return None
+        season = [_SEASON.fullmatch(text) for text in model.season or ()]
+        if model.season is not None and (len(season) != 2 or None in season):
+            self.say((*path, "season"), 'first and last day of a season: ["11-15", "03-15"]')
+            return None
+        within = tuple((int(match[1]), int(match[2])) for match in season if match is not None)
+        return Span(*ends, frozenset(_DAYS.index(day) for day in days), (within[0], within[1]) if within else None)
+
     # -- numbers ------------------------------------------------------------------------------------------------------
 
     def _side(self, above: Any, below: Any, path: Path) -> Side | None:
@@ -746,6 +1144,21 @@ class _Product:
     points: tuple[PointFactor, ...]
 
 
+def _moment(text: Any) -> Moment | None:
+    """``22:00``, ``sunrise``, ``sunset - 30m``; 24:00 is midnight."""
+    match = _MOMENT.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        return None
+    hour, minute, second, sun, sign, offset = match.groups()
+    try:
+        if sun is None:
+            return Moment(time(int(hour) % 24 if hour == "24" else int(hour), int(minute), int(second or 0)))
+        moved = 0 if offset is None else duration(offset) * (1 if sign == "+" else -1)
+        return Moment(rises=sun == "sunrise", offset=moved)
+    except ValueError:
+        return None
+
+
 def _plain(number: Number) -> bool:
     return not number.attributes and not number.points
 
@@ -765,9 +1178,9 @@ def _step(shape: _Leaf | _LimitBody, limit: Number = ZERO) -> Step:
 def _at_level(condition: Condition, level: Level) -> Condition | None:
     """``condition`` with ``level`` on what decides in it; None when nothing in it can bear a level."""
     match condition:
-        case Limit() | Share():
+        case Limit() | Share() | Window() | Deviation():
             return replace(condition, steps=tuple(replace(step, level=level) for step in condition.steps))
-        case Outside() | Is() | Silent():
+        case Outside() | Is() | Silent() | Frozen() | Stands() | Bad() | Expression():
             return replace(condition, step=replace(condition.step, level=level))
         case All(of):
             for i, part in enumerate(of):

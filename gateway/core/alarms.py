@@ -22,7 +22,7 @@ T6     PENDING_OFF         deadline                                NORMAL; acked
 T7     RTNUN or latched    raised again                            as T3, repeat_count + 1; J N
 T8/T9  ACTIVE              highest rung rises / falls              level follows; a rise annunciates again; J N / J
 T10    UNACK, RTNUN        acknowledge                             acked; J
-T11    acked, active       re-alarm timer                          not yet built
+T11    acked, active       re-alarm timer, below its limit         acked = false, realarm_count + 1; J N
 T12    acked, active       unacknowledge, with a comment           acked = false; J
 T13    latched, normal     reset, acked                            NORM; J
 T14    latched, active     reset                                   refused: the condition is still active
@@ -33,16 +33,18 @@ T18    shelved             unshelve_at                             UNSHELVED; ac
 T19    ONE_SHOT            T6                                      UNSHELVED; J
 T20    any                 a cause stands or is about to           suppressed_by, parent; J
 T21    suppressed          causes gone for the settle time         not suppressed; active: unacknowledged; J N
-T22/3  any                 out of service / in service             not yet built
+T22    any                 out of service, with work and reason    recorded on, never annunciated; J
+T23    out of service      back in service                         active: unacknowledged; J N
 T24    any                 rule disabled or removed / back         closed with the reason, record kept; J
-T25    acked, NORMAL       confirm                                 not yet built
+T25    acked, NORMAL       confirm, with comment and cause code    confirmed: the occurrence may close; J
 T26    any                 an event without a return               ACTIVE and NORMAL in one step → RTNUN; J N
-T27    ACTIVE              force clear                             not yet built
+T27    ACTIVE              force clear, condition not true         NORM; J
 T28    any                 data bad or uncertain                   hold: no deadline fires; on return an overdue one
                                                                    fires at once if its condition still holds; J
-T29    any                 chattering                              not yet built
-T30    active              24 h                                    not yet built
-T31    any                 silence the sound                       not yet built
+T29    any                 3 activations in 60 s                   chattering: further N are folded into one, but for
+                                                                   level I; J N. 10 quiet windows: over; J, N if folded
+T30    active              24 h                                    stale; J
+T31    any                 silence the sound                       silenced until the next N; J
 T32    any                 late or historical sample               none: the live record is never touched
 T33    restart             –                                       regions and absolute deadlines as before; overdue
                                                                    deadlines fire once, in order, marked late
@@ -61,6 +63,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.core.model import (
+    HOUR,
     SECOND,
     AlarmRecord,
     Command,
@@ -68,18 +71,20 @@ from gateway.core.model import (
     Condition,
     Level,
     Micros,
+    OutOfService,
     Quality,
     Shelve,
     Transition,
     Value,
 )
+from gateway.core.rule import QUIET_WINDOWS, Rule
 from gateway.errors import CommandRefused
 
 if TYPE_CHECKING:
     from gateway.core.plan import Rung
-    from gateway.core.rule import Rule
 
 NOT_TIMING: Micros = -1
+STALE_AFTER: Micros = 24 * HOUR  # T30, ISA-18.2
 replace = msgspec.structs.replace
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -99,7 +104,8 @@ class Alarm(msgspec.Struct, array_like=True):
     ``no``: order among deadlines of one instant. ``on``: how many rungs are on. ``on_since``, ``off_since``: per rung,
     since when its timer runs, or NOT_TIMING. ``count``: further readings in a row beyond the rung's limit.
     ``unknown``: bit i, the data of rung i is not good now: its timers are held. ``release_at``: when T21 is due.
-    ``scheduled``: the earliest time the engine's heap has for this alarm.
+    ``scheduled``: the earliest time the engine's heap has for this alarm. ``activations``: the newest ones, for T29;
+    ``folded``: notifications not sent since it chatters. ``up``: those who ask for it were told that it stands.
     """
 
     no: int
@@ -113,6 +119,9 @@ class Alarm(msgspec.Struct, array_like=True):
     unknown: int = 0
     release_at: Micros | None = None
     scheduled: Micros | None = None
+    activations: list[Micros] = []
+    folded: int = 0
+    up: bool = False
 
     @property
     def condition(self) -> Condition:
@@ -176,14 +185,38 @@ class Alarm(msgspec.Struct, array_like=True):
             up -= 1
         return up
 
-    def due(self, rungs: Sequence[Rung]) -> Micros | None:
+    def due(self, rule: Rule, rungs: Sequence[Rung]) -> Micros | None:
         """The next deadline of any region."""
         times = [self._on_due(rungs, i) for i in range(self.on, len(rungs))]
         if self.on:
             times.append(self._off_due(rungs, self.on - 1))
-        times.append(self.record.unshelve_at)
-        times.append(self.release_at)
+        if self.record.rev:
+            times.append(self.record.unshelve_at)
+            times.append(self.release_at)
+            times.append(self._realarm_due(rule))
+            times.append(self._stale_due())
+            times.append(self._calm_due(rule))
         return min((time for time in times if time is not None), default=None)
+
+    def _realarm_due(self, rule: Rule) -> Micros | None:
+        record = self.record
+        if rule.realarm is None or record.acked_at is None or not (record.acked and record.is_active):
+            return None
+        if record.realarm_count >= rule.realarm.times or not record.annunciated:
+            return None
+        return record.acked_at + rule.realarm.after
+
+    def _stale_due(self) -> Micros | None:
+        record = self.record
+        if record.stale or not record.is_active or record.detected_at is None:
+            return None
+        return record.detected_at + STALE_AFTER
+
+    def _calm_due(self, rule: Rule) -> Micros | None:
+        if not self.record.chattering:
+            return None
+        newest = self.activations[-1] if self.activations else self.record.detected_at or 0
+        return newest + QUIET_WINDOWS * rule.chatter.within
 
     def leap(self, by: Micros) -> None:
         """Every delay that runs began ``by`` later: the clock was set, no time has passed."""
@@ -234,9 +267,14 @@ class Alarm(msgspec.Struct, array_like=True):
         why: str | None = None,
         late: bool = False,
     ) -> Transition:
-        """Make ``record`` the live one, one revision on. ``notify`` counts only if it is annunciated."""
+        """Make ``record`` the live one, one revision on. ``notify`` counts only if it is annunciated, and while it
+        chatters only at level I (T29)."""
         before = self.record.isa_state
-        record = replace(record, rev=self.record.rev + 1)
+        notify = notify and record.annunciated
+        if notify and self.record.chattering and record.chattering and record.level is not Level.I:
+            notify = False
+            self.folded += 1
+        record = replace(record, rev=self.record.rev + 1, silenced=record.silenced and not notify)
         self.record = record
         return Transition(
             record.alarm_id,
@@ -246,7 +284,7 @@ class Alarm(msgspec.Struct, array_like=True):
             before,
             record.isa_state,
             record,
-            notify and record.annunciated,
+            notify,
             by,
             why,
             late,
@@ -274,7 +312,8 @@ class Alarm(msgspec.Struct, array_like=True):
             else:
                 self.off_since[i] = NOT_TIMING
         if before == 0:
-            return [self._raise(rule, rungs[on - 1].level, first_true, now, evidence(on - 1), causes, late)]
+            raised = self._raise(rule, rungs[on - 1].level, first_true, now, evidence(on - 1), causes, late)
+            return [raised, *self._activated(rule, now, late)]
         if on == 0:
             return self._clear(rule, now, evidence(0), late)
         return [self._move(rule, rungs[on - 1].level, now, evidence(on - 1), on > before, late)]
@@ -305,6 +344,9 @@ class Alarm(msgspec.Struct, array_like=True):
             acked=old.acked if causes else not rule.ack_required,
             confirmed=False,
             latched=rule.latch,
+            stale=False,
+            shadow=rule.shadow,
+            cause_code=None,
             suppressed_by=causes,
             parent_alarm_id=causes[0] if causes else None,
             quality=Quality.GOOD,
@@ -327,6 +369,17 @@ class Alarm(msgspec.Struct, array_like=True):
         )
         return self.step(now, "T7" if again else "T3", record, notify=rule.annunciates, late=late)
 
+    def _activated(self, rule: Rule, now: Micros, late: bool) -> list[Transition]:
+        """T29: note the activation; too many in too short a time are chattering."""
+        chatter = rule.chatter
+        self.activations = [at for at in self.activations if at > now - chatter.within][1 - chatter.activations :]
+        self.activations.append(now)
+        if self.record.chattering or len(self.activations) < chatter.activations:
+            return []
+        why = f"{len(self.activations)} activations within {chatter.within // SECOND} s"
+        chattering = replace(self.record, chattering=True)
+        return [self.step(now, "T29", chattering, notify=rule.annunciates, why=why, late=late)]
+
     def _clear(self, rule: Rule, now: Micros, evidence: Evidence, late: bool) -> list[Transition]:
         """T6, and T19 when the shelf was for this occurrence only."""
         old = self.record
@@ -334,8 +387,9 @@ class Alarm(msgspec.Struct, array_like=True):
             old,
             cond=Condition.NORMAL,
             quality=Quality.GOOD,
+            stale=old.stale and old.latched,
             inactive_at=now,
-            closed_at=now if old.acked and not old.latched else None,
+            closed_at=now if old.acked and not old.latched and not rule.confirm else None,
             value=evidence.value,
         )
         done = [self.step(now, "T6", record, notify=rule.annunciates and not old.latched, late=late)]
@@ -363,7 +417,9 @@ class Alarm(msgspec.Struct, array_like=True):
         )
         return self.step(now, "T8" if rise else "T9", record, notify=rise and rule.annunciates, late=late)
 
-    def happen(self, rule: Rule, level: Level, now: Micros, evidence: Evidence, causes: tuple[str, ...]) -> Transition:
+    def happen(
+        self, rule: Rule, level: Level, now: Micros, evidence: Evidence, causes: tuple[str, ...]
+    ) -> list[Transition]:
         """T26: the event happened; it is over, and wants acknowledgement. Again while unacknowledged: T7."""
         old = self.record
         raised = self._raise(rule, level, now, now, evidence, causes, False)
@@ -373,10 +429,11 @@ class Alarm(msgspec.Struct, array_like=True):
             cond=Condition.NORMAL,
             latched=False,
             inactive_at=now,
-            closed_at=now if raised.record.acked else None,
+            closed_at=now if raised.record.acked and not rule.confirm else None,
         )
         self.record = old
-        return self.step(now, "T26" if raised.cause == "T3" else "T7", over, notify=rule.annunciates)
+        happened = self.step(now, "T26" if raised.cause == "T3" else "T7", over, notify=rule.annunciates)
+        return [happened, *self._activated(rule, now, False)]
 
     def note_quality(self, now: Micros, quality: Quality) -> Transition | None:
         """T28: an alarm that stands says whether its data can be trusted."""
@@ -397,7 +454,7 @@ class Alarm(msgspec.Struct, array_like=True):
         return None
 
     def timed(self, rule: Rule, now: Micros, late: bool) -> list[Transition]:
-        """The deadlines that are not the condition's: T18 and T21."""
+        """The deadlines that are not the condition's: T18, T21, T11, T30 and the end of T29."""
         done: list[Transition] = []
         record = self.record
         if record.unshelve_at is not None and record.unshelve_at <= now:
@@ -410,7 +467,29 @@ class Alarm(msgspec.Struct, array_like=True):
             acked = not rule.ack_required if record.is_active else record.acked
             record = replace(record, suppressed_by=(), parent_alarm_id=None, acked=acked)
             done.append(self.step(now, "T21", record, notify=rule.annunciates and record.is_active, late=late))
+        if (due := self._realarm_due(rule)) is not None and due <= now:
+            done.append(self._realarm(rule, now, late))
+        if (due := self._stale_due()) is not None and due <= now:
+            done.append(self.step(now, "T30", replace(self.record, stale=True), late=late))
+        if (due := self._calm_due(rule)) is not None and due <= now:
+            folded, self.folded = self.folded, 0
+            self.activations = []
+            why = f"quiet again; {folded} notifications were folded"
+            calm = replace(self.record, chattering=False)
+            done.append(self.step(now, "T29", calm, notify=folded > 0 and rule.annunciates, why=why, late=late))
         return done
+
+    def _realarm(self, rule: Rule, now: Micros, late: bool) -> Transition:
+        """T11."""
+        asks_again = replace(
+            self.record,
+            acked=False,
+            acked_at=None,
+            acked_by=None,
+            ack_channel=None,
+            realarm_count=self.record.realarm_count + 1,
+        )
+        return self.step(now, "T11", asks_again, notify=rule.annunciates, late=late)
 
     def close(self, now: Micros, why: str) -> Transition | None:
         """T24: the rule is gone or disabled: the alarm ends, its record and its revision stay."""
@@ -427,6 +506,9 @@ class Alarm(msgspec.Struct, array_like=True):
             shelve=Shelve.UNSHELVED,
             unshelve_at=None,
             suppressed_by=(),
+            out_of_service=None,
+            chattering=False,
+            stale=False,
             parent_alarm_id=None,
             inactive_at=now if record.is_active else record.inactive_at,
             closed_at=record.closed_at or now,
@@ -435,8 +517,9 @@ class Alarm(msgspec.Struct, array_like=True):
 
     # -- commands -----------------------------------------------------------------------------------------------------
 
-    def obey(self, rule: Rule | None, command: Command, at: Micros) -> Transition:
-        """Carry out what a person asks for; ``rule`` is None when it is not in force. Raises CommandRefused."""
+    def obey(self, rule: Rule | None, command: Command, at: Micros, is_true: bool = False) -> Transition:
+        """Carry out what a person asks for; ``rule`` is None when it is not in force, ``is_true``: its condition is
+        true now. Raises CommandRefused."""
         record = self.record
         if command.rev is not None and command.rev != record.rev:
             raise CommandRefused("stale_rev", f"the alarm is at revision {record.rev}, you saw {command.rev}")
@@ -446,15 +529,25 @@ class Alarm(msgspec.Struct, array_like=True):
             raise CommandRefused("not_allowed", "the rule of this alarm is not in force")
         match command.name:
             case CommandName.ACKNOWLEDGE:
-                return self._acknowledge(command, at)
+                return self._acknowledge(rule, command, at)
             case CommandName.UNACKNOWLEDGE:
                 return self._unacknowledge(command, at)
             case CommandName.RESET:
-                return self._reset(command, at)
+                return self._reset(rule, command, at)
             case CommandName.SHELVE:
                 return self._shelve(rule, command, at)
             case CommandName.UNSHELVE:
                 return self._unshelve(command, at)
+            case CommandName.OUT_OF_SERVICE:
+                return self._out_of_service(command, at)
+            case CommandName.IN_SERVICE:
+                return self._in_service(rule, command, at)
+            case CommandName.CONFIRM:
+                return self._confirm(rule, command, at)
+            case CommandName.FORCE_CLEAR:
+                return self._force_clear(command, at, is_true)
+            case CommandName.SILENCE:
+                return self._silence(command, at)
             case CommandName.ASSIGN:
                 to = command.arguments.get("to")
                 if not isinstance(to, str) or not to:
@@ -466,7 +559,7 @@ class Alarm(msgspec.Struct, array_like=True):
     def _obeyed(self, command: Command, at: Micros, cause: str, record: AlarmRecord) -> Transition:
         return self.step(at, cause, record, by=command.by, why=command.why)
 
-    def _acknowledge(self, command: Command, at: Micros) -> Transition:
+    def _acknowledge(self, rule: Rule, command: Command, at: Micros) -> Transition:
         record = self.record
         if record.acked:
             raise CommandRefused("not_allowed", "there is nothing to acknowledge")
@@ -482,7 +575,7 @@ class Alarm(msgspec.Struct, array_like=True):
                 acked_by=command.by,
                 ack_channel=command.channel,
                 comment=command.why or record.comment,
-                closed_at=record.closed_at if active else at,
+                closed_at=record.closed_at if active or rule.confirm else at,
             ),
         )
 
@@ -494,7 +587,7 @@ class Alarm(msgspec.Struct, array_like=True):
         undone = replace(record, acked=False, acked_at=None, acked_by=None, ack_channel=None, comment=comment)
         return self._obeyed(command, at, "T12", undone)
 
-    def _reset(self, command: Command, at: Micros) -> Transition:
+    def _reset(self, rule: Rule, command: Command, at: Micros) -> Transition:
         record = self.record
         if not record.latched:
             raise CommandRefused("not_allowed", "the alarm is not latched")
@@ -502,7 +595,70 @@ class Alarm(msgspec.Struct, array_like=True):
             raise CommandRefused("not_allowed", "the condition is still active")  # T14
         if not record.acked:
             raise CommandRefused("not_allowed", "acknowledge it first")
-        return self._obeyed(command, at, "T13", replace(record, latched=False, closed_at=at))
+        closed_at = None if rule.confirm else at
+        return self._obeyed(command, at, "T13", replace(record, latched=False, stale=False, closed_at=closed_at))
+
+    def _out_of_service(self, command: Command, at: Micros) -> Transition:
+        """Argument ``work``: the order under which somebody works on it."""
+        if self.record.out_of_service is not None:
+            raise CommandRefused("not_allowed", "it is out of service already")
+        work = command.arguments.get("work")
+        if not isinstance(work, str) or not work:
+            raise CommandRefused("not_allowed", "say for which work (argument `work`)")
+        away = OutOfService(work, command.by, _required(command, "a reason"), at)
+        return self._obeyed(command, at, "T22", replace(self.record, out_of_service=away))
+
+    def _in_service(self, rule: Rule, command: Command, at: Micros) -> Transition:
+        record = self.record
+        if record.out_of_service is None:
+            raise CommandRefused("not_allowed", "it is in service")
+        back = replace(record, out_of_service=None)
+        if record.is_active:
+            back = replace(back, acked=not rule.ack_required, acked_at=None, acked_by=None, ack_channel=None)
+        notify = rule.annunciates and record.is_active
+        return self.step(at, "T23", back, notify=notify, by=command.by, why=command.why)
+
+    def _confirm(self, rule: Rule, command: Command, at: Micros) -> Transition:
+        """Argument ``cause_code``: what it was, in the words of the city's case platform."""
+        record = self.record
+        if not rule.confirm:
+            raise CommandRefused("not_allowed", "this alarm needs no confirmation")
+        if record.is_active or not record.acked or record.confirmed or record.detected_at is None:
+            raise CommandRefused("not_allowed", "only an acknowledged alarm that is over can be confirmed, and once")
+        code = command.arguments.get("cause_code")
+        if not isinstance(code, str) or not code:
+            raise CommandRefused("not_allowed", "say what it was (argument `cause_code`)")
+        comment = _required(command, "a comment")
+        done = replace(record, confirmed=True, closed_at=at, cause_code=code, comment=comment)
+        return self._obeyed(command, at, "T25", done)
+
+    def _force_clear(self, command: Command, at: Micros, is_true: bool) -> Transition:
+        record = self.record
+        if not record.is_active:
+            raise CommandRefused("not_allowed", "the alarm is not active")
+        if is_true:
+            raise CommandRefused("not_allowed", "the condition is still true")
+        why = _required(command, "a reason")
+        self.stop()
+        cleared = replace(
+            record,
+            cond=Condition.NORMAL,
+            acked=True,
+            latched=False,
+            stale=False,
+            quality=Quality.GOOD,
+            suppressed_by=(),
+            parent_alarm_id=None,
+            inactive_at=at,
+            closed_at=at,
+            comment=why,
+        )
+        return self._obeyed(command, at, "T27", cleared)
+
+    def _silence(self, command: Command, at: Micros) -> Transition:
+        if self.record.silenced:
+            raise CommandRefused("not_allowed", "it is silenced already")
+        return self._obeyed(command, at, "T31", replace(self.record, silenced=True))
 
     def _shelve(self, rule: Rule, command: Command, at: Micros) -> Transition:
         """Arguments: ``seconds`` (a number), or ``once``: true with an optional ``seconds``."""

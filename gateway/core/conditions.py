@@ -10,27 +10,39 @@ What of it is asked when, and for which assets: ``core/plan.py``.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, assert_never
+from itertools import pairwise
+from statistics import fmean, median
+from typing import Protocol, TypeAlias, assert_never
 
+from gateway.core.expression import evaluator
 from gateway.core.model import Level, Micros, Quality, Value
 from gateway.core.points import AssetState
 from gateway.core.rule import (
     All,
     Any,
+    Bad,
     Condition,
+    Deviation,
+    Expression,
+    Frozen,
     Is,
+    Leaf,
     Limit,
     Not,
     Number,
     Outside,
+    Over,
     Pumps,
     Share,
     Side,
     Silent,
+    Stands,
     Step,
+    Window,
 )
+from gateway.core.schedule import Schedule
 
 Truth: TypeAlias = bool | None
 Test: TypeAlias = Callable[[AssetState], Truth]
@@ -64,6 +76,26 @@ class Silence:
     point: str | None
 
 
+class Surroundings(Protocol):
+    """What a condition may ask beyond the asset's own points."""
+
+    def neighbours(self, asset: AssetState, link: str) -> Iterable[AssetState]:
+        """The other assets of the same kind whose ``link`` names the same parent."""
+        ...
+
+    def stands(self, asset: AssetState, rule: str, link: str | None) -> bool:
+        """Whether the alarm of ``rule`` is up on this asset, or on the one its ``link`` names."""
+        ...
+
+    def stands_anywhere(self, rule: str) -> bool:
+        """Whether any alarm of ``rule`` is up."""
+        ...
+
+    def is_on(self, schedule: Schedule) -> bool:
+        """Whether it is its time now."""
+        ...
+
+
 class Missing(Exception):
     """The asset lacks an attribute a limit needs; the text names it."""
 
@@ -72,10 +104,15 @@ class Compiler:
     """Compiles conditions against the attributes of one asset, and notes what they look at."""
 
     def __init__(
-        self, attributes: Mapping[str, str | float | bool], groups: tuple[tuple[str, Share], ...] = ()
+        self,
+        attributes: Mapping[str, str | float | bool],
+        groups: tuple[tuple[str, Share], ...] = (),
+        surroundings: Surroundings | None = None,
     ) -> None:
         self.attributes = attributes
         self.groups = groups
+        self.surroundings = surroundings
+        self.alarms: set[str] = set()
         self.points: set[str] = set()
         self.silences: dict[str, Silence] = {}
         self.windows: set[tuple[str, Micros]] = set()
@@ -96,7 +133,10 @@ class Compiler:
                 return None if inner is None else negated(inner)
             case Pumps(part, every):
                 return self._pumps(part, level, hold, every)
-            case Limit() | Outside() | Is() | Silent() | Share():
+            case (
+                Limit() | Outside() | Is() | Silent() | Share() | Window() | Frozen() | Deviation() | Stands() | Bad()
+                | Expression()
+            ):  # fmt: skip
                 step = _step_at(condition, level)
                 if step is None:
                     return _NEVER
@@ -129,7 +169,7 @@ class Compiler:
         own, self.points = self.points, before | self.points
         return test, own
 
-    def _leaf(self, leaf: Limit | Outside | Is | Silent | Share, step: Step, hold: bool, pump: int) -> Test:
+    def _leaf(self, leaf: Leaf, step: Step, hold: bool, pump: int) -> Test:
         match leaf:
             case Limit():
                 return self._limit(leaf, step, hold, pump)
@@ -144,6 +184,18 @@ class Compiler:
                 return lambda asset: key in asset.silent
             case Share():
                 return self._share(leaf, step, hold)
+            case Window():
+                return self._window(leaf, step, hold, pump)
+            case Frozen():
+                return self._frozen(leaf, pump)
+            case Deviation():
+                return self._deviation(leaf, step, hold, pump)
+            case Stands():
+                return self._stands(leaf)
+            case Bad():
+                return self._bad(leaf, pump)
+            case Expression():
+                return self._expression(leaf, pump)
             case _:
                 assert_never(leaf)
 
@@ -323,6 +375,160 @@ class Compiler:
         self.evidence.append(Evidence(test, percent, lambda _: fixed, "%"))
         return test
 
+    def _window(self, leaf: Window, step: Step, hold: bool, pump: int) -> Test:
+        point = self._point(leaf.point, pump)
+        compare, limit, margin = self._threshold(leaf.side, leaf.inclusive, step.limit, leaf.deadband, hold, pump)
+        fixed = constant(limit)
+        if fixed is None:
+            raise Missing("a constant limit of a window")
+        bound = rounded(fixed + margin)
+        key = (point, leaf.over)
+        self.windows.add(key)
+        function = _FUNCTIONS[leaf.function]
+        grows = leaf.function in _GROWS and leaf.side is Side.ABOVE
+
+        def found(asset: AssetState) -> float | None:
+            state, window = asset.points.get(point), asset.windows.get(key)
+            if state is None or window is None or state.quality is not GOOD:
+                return None
+            values = window.values(state.source_time)
+            return function(values) if values else None
+
+        def test(asset: AssetState) -> Truth:
+            value = found(asset)
+            if value is None:
+                return None
+            truth = compare(value, bound)
+            window, state = asset.windows[key], asset.points[point]
+            if window.reaches_back(state.source_time) or (truth and grows):
+                return truth
+            return None
+
+        self.evidence.append(Evidence(test, found, lambda _: fixed, leaf.unit))
+        return test
+
+    def _frozen(self, leaf: Frozen, pump: int) -> Test:
+        point = self._point(leaf.point, pump)
+        key = (point, leaf.over)
+        self.windows.add(key)
+        change, moved, link = leaf.change, leaf.moved, leaf.link
+        around = self.surroundings
+
+        def spread(asset: AssetState) -> float | None:
+            state, window = asset.points.get(point), asset.windows.get(key)
+            if state is None or window is None or state.quality is not GOOD:
+                return None
+            values = window.values(state.source_time)
+            return max(values) - min(values) if values else None
+
+        def test(asset: AssetState) -> Truth:
+            own = spread(asset)
+            if own is None:
+                return None
+            if own >= change:
+                return False
+            if not asset.windows[key].reaches_back(asset.points[point].source_time, 0.9):
+                return None
+            if link is None or around is None:
+                return True
+            theirs = (spread(neighbour) for neighbour in around.neighbours(asset, link))
+            return any(span is not None and span >= moved for span in theirs)
+
+        self.evidence.append(Evidence(test, spread, lambda _: change, leaf.unit))
+        return test
+
+    def _deviation(self, leaf: Deviation, step: Step, hold: bool, pump: int) -> Test:
+        point = self._point(leaf.point, pump)
+        compare, limit, margin = self._threshold(Side.ABOVE, leaf.inclusive, step.limit, leaf.deadband, hold, pump)
+        fixed = constant(limit)
+        if fixed is None:
+            raise Missing("a constant limit of deviation")
+        bound = rounded(fixed + margin)
+        reference = self._reference(leaf, point, pump)
+
+        def differs(asset: AssetState) -> float | None:
+            mine, theirs = _number_of(asset, point), reference(asset)
+            return None if mine is None or theirs is None else rounded(abs(mine - theirs))
+
+        def test(asset: AssetState) -> Truth:
+            found = differs(asset)
+            return None if found is None else compare(found, bound)
+
+        self.evidence.append(Evidence(test, differs, lambda _: fixed, leaf.unit))
+        return test
+
+    def _reference(self, leaf: Deviation, point: str, pump: int) -> Reader:
+        if leaf.number is not None:
+            return self._reader(self.fold(leaf.number, pump))
+        if leaf.other is not None:
+            other = self._point(leaf.other, pump)
+            return lambda asset: _number_of(asset, other)
+        link, around = leaf.link or "", self.surroundings
+
+        def middle(asset: AssetState) -> float | None:
+            if around is None:
+                return None
+            values = [_number_of(neighbour, point) for neighbour in around.neighbours(asset, link)]
+            known = [value for value in values if value is not None]
+            return median(known) if known else None
+
+        return middle
+
+    def _stands(self, leaf: Stands) -> Test:
+        self.alarms.add(leaf.rule)
+        rule, link, around = leaf.rule, leaf.link, self.surroundings
+        if around is None:
+            raise Missing("the alarms around it")
+        if leaf.anywhere:
+            return lambda _: around.stands_anywhere(rule)
+        if leaf.beside and link is not None:
+            return lambda asset: any(around.stands(other, rule, None) for other in around.neighbours(asset, link))
+        return lambda asset: around.stands(asset, rule, link)
+
+    def _bad(self, leaf: Bad, pump: int) -> Test:
+        points = tuple(self._point(name, pump) for name in leaf.points)
+
+        def test(asset: AssetState) -> Truth:
+            known = False
+            for name in points:
+                state = asset.points.get(name)
+                if state is not None and state.reported:
+                    if state.quality is Quality.BAD:
+                        return True
+                    known = True
+            return False if known else None
+
+        def reason(asset: AssetState) -> Value:
+            states = (asset.points.get(name) for name in points)
+            return next((s.reason for s in states if s is not None and s.quality is Quality.BAD), None)
+
+        self.evidence.append(Evidence(test, reason, lambda _: None, "", False))
+        return test
+
+    def _expression(self, leaf: Expression, pump: int) -> Test:
+        points = tuple(self._point(name, pump) for name in leaf.points)
+        attributes = {name: self.attributes.get(name) for name in leaf.attributes}
+        lacking = [name for name, value in attributes.items() if value is None]
+        if lacking:
+            raise Missing(f"attribute {lacking[0]}")
+        evaluate = evaluator(leaf.text)
+
+        def test(asset: AssetState) -> Truth:
+            values: dict[str, Value] = dict(attributes)
+            for name in points:
+                state = asset.points.get(name)
+                if state is None or state.quality is not GOOD:
+                    return None
+                values[name] = state.value
+            return evaluate(values)
+
+        def first(asset: AssetState) -> Value:
+            state = asset.points.get(points[0]) if points else None
+            return state.value if state is not None else None
+
+        self.evidence.append(Evidence(test, first, lambda _: None, "", False))
+        return test
+
     def _pumps(self, part: Condition, level: Level | None, hold: bool, every: bool) -> Test | None:
         wanted = self.attributes.get("pumps", MAX_PUMPS)
         count = int(wanted) if isinstance(wanted, (int, float)) and 1 <= wanted <= MAX_PUMPS else MAX_PUMPS
@@ -416,10 +622,34 @@ def _value_of(point: str) -> Callable[[AssetState], Value]:
     return read
 
 
-def _step_at(leaf: Limit | Outside | Is | Silent | Share, level: Level | None) -> Step | None:
+def _number_of(asset: AssetState, point: str) -> float | None:
+    """The good number a point holds now."""
+    state = asset.points.get(point)
+    if state is None or state.quality is not GOOD:
+        return None
+    value = state.value
+    return float(value) if (type(value) is float or type(value) is int) and value == value else None
+
+
+def _changes(values: Sequence[float]) -> float:
+    return float(sum(before != after for before, after in pairwise(values)))
+
+
+_FUNCTIONS: dict[Over, Callable[[Sequence[float]], float]] = {
+    Over.MEAN: fmean,
+    Over.MIN: min,
+    Over.MAX: max,
+    Over.COUNT: lambda values: float(len(values)),
+    Over.SPREAD: lambda values: max(values) - min(values),
+    Over.CHANGES: _changes,
+}
+_GROWS = (Over.MAX, Over.COUNT, Over.SPREAD, Over.CHANGES)  # what is above a limit now stays so with more values
+
+
+def _step_at(leaf: Leaf, level: Level | None) -> Step | None:
     """The rung of ``leaf`` that must be true at ``level``: the mildest that is at least as severe; None when it has no
     such rung. A leaf without levels is asked at every level."""
-    own = leaf.steps if isinstance(leaf, (Limit, Share)) else (leaf.step,)
+    own = leaf.steps if isinstance(leaf, (Limit, Share, Window, Deviation)) else (leaf.step,)
     if level is None or own[0].level is None:
         return own[0]
     severe = [step for step in own if step.level is not None and step.level <= level]
@@ -459,6 +689,15 @@ def _any(tests: list[tuple[Test, tuple[str, ...]]]) -> Test:
             elif not unknown:
                 unknown = any(name in asset.points for name in own)
         return False if known and not unknown else None
+
+    return test
+
+
+def scheduled(inner: Test, schedule: Schedule, surroundings: Surroundings) -> Test:
+    """``inner`` while it is its time, else false."""
+
+    def test(asset: AssetState) -> Truth:
+        return inner(asset) if surroundings.is_on(schedule) else False
 
     return test
 

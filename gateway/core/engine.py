@@ -21,6 +21,7 @@ from gateway.core.model import (
     Asset,
     Command,
     CommandDone,
+    CommandName,
     Condition,
     Decoded,
     Device,
@@ -44,7 +45,8 @@ from gateway.core.points import (
     packet_keys,
 )
 from gateway.core.registry import Registry
-from gateway.core.rule import OnBadData, Rule, RuleSet
+from gateway.core.rule import OnBadData, Rule, RuleSet, Stands, parts
+from gateway.core.schedule import Schedule
 from gateway.core.silence import SavedWatch, Silences, Touched
 from gateway.errors import CommandRefused
 
@@ -55,6 +57,8 @@ COMMANDS_REMEMBERED = 1_000
 _FORMAT = 1
 # The memory of packets holds hashes of integers; Python keeps them equal between processes, not between versions.
 _HASHES = hash((1, 2, 3))
+
+_ASSUMED = (OnBadData.ASSUME_ACTIVE, OnBadData.ASSUME_NORMAL)
 
 GOOD = Quality.GOOD
 structs = msgspec.structs
@@ -76,6 +80,23 @@ class Counters(msgspec.Struct, gc=False):
     late: int = 0  # readings too old for a live alarm
     duplicates: int = 0
     conflicts: int = 0
+
+
+class Edge:
+    """Waits for a schedule to go on or off."""
+
+    __slots__ = ("at", "no", "on", "schedule", "scheduled")
+
+    def __init__(self, no: int, schedule: Schedule, now: Micros) -> None:
+        self.no = no
+        self.schedule = schedule
+        self.scheduled: Micros | None = None
+        self.turn(now)
+
+    def turn(self, now: Micros) -> None:
+        """Find out what is so now, and until when."""
+        self.on = self.schedule.is_on(now)
+        self.at = self.schedule.next_change(now)
 
 
 class _SavedAsset(msgspec.Struct, array_like=True):
@@ -121,7 +142,10 @@ class Engine:
             registry, intervals, lateness or (lambda _: DEFAULT_LATENESS), self._number, self._schedule
         )
         self._next_no = 0
-        self._heap: list[tuple[Micros, int, Alarm | Watch]] = []
+        self._heap: list[tuple[Micros, int, Alarm | Watch | Edge]] = []
+        self._edges: dict[Schedule, Edge] = {}
+        self._asked: dict[str, set[str | None]] = {}  # rules whose alarms others ask for → whom it concerns
+        self._up: dict[str, int] = {}  # of these: how many alarms stand
         self._assets: dict[str, AssetState] = {}
         self._packets = Packets()
         self._commands: dict[str, tuple[str, str] | None] = {}
@@ -198,6 +222,8 @@ class Engine:
         was away; what fires now is marked so. Time never goes back."""
         if not self.now:
             self._silences.deaf = to  # the first moment: nobody was silent before it
+            self.now = to
+            self._set_edges()
         heap = self._heap
         while heap and heap[0][0] <= to:
             at, no, target = heap[0]
@@ -216,8 +242,10 @@ class Engine:
                 self.now = at
             if type(target) is Alarm:
                 self._fire(target, at, out, late)
-            else:
-                self._fall_silent(target, at, out, late)  # type: ignore[arg-type]
+            elif type(target) is Watch:
+                self._fall_silent(target, at, out, late)
+            elif type(target) is Edge:
+                self._turn(target, at, out, late)
         if to > self.now:
             self.now = to
 
@@ -235,15 +263,20 @@ class Engine:
             for alarm in asset.alarms.values():
                 alarm.leap(by)
 
-    def _due(self, target: Alarm | Watch) -> Micros | None:
+    def _due(self, target: Alarm | Watch | Edge) -> Micros | None:
         if type(target) is Watch:
             return target.due(self._silences.deaf)
+        if type(target) is Edge:
+            return target.at if self._edges.get(target.schedule) is target else None
         assert type(target) is Alarm
         asset = self._assets[target.asset]
         index = asset.plan.by_rule.get(target.rule)
-        return None if index is None else target.due(asset.plan.checks[index].rungs)
+        if index is None:
+            return None
+        check = asset.plan.checks[index]
+        return target.due(check.rule, check.rungs)
 
-    def _schedule(self, target: Alarm | Watch, due: Micros | None) -> None:
+    def _schedule(self, target: Alarm | Watch | Edge, due: Micros | None) -> None:
         """At most one useful entry a target: a later deadline waits for the earlier entry to look again."""
         if due is not None and (target.scheduled is None or due < target.scheduled):
             target.scheduled = due
@@ -253,6 +286,26 @@ class Engine:
         asset = self._assets[alarm.asset]
         check = asset.plan.checks[asset.plan.by_rule[alarm.rule]]
         self._settle(asset, check, alarm, at, out, late)
+
+    def _turn(self, edge: Edge, at: Micros, out: list[Event], late: bool) -> None:
+        """A schedule went on or off: every check that follows it is asked."""
+        edge.turn(at)
+        self._schedule(edge, edge.at)
+        for asset in self._assets.values():
+            checks = asset.plan.by_schedule.get(edge.schedule, 0)
+            if checks:
+                self._ask(asset, checks, 0, at, out, False, late)
+
+    def _set_edges(self) -> None:
+        """One edge for each schedule of the rules in force."""
+        wanted = dict.fromkeys(variant.schedule for rule in self.rules for variant in rule.all_variants)
+        self._heap = [entry for entry in self._heap if type(entry[2]) is not Edge]
+        heapq.heapify(self._heap)
+        self._edges = {}
+        for number, schedule in enumerate(one for one in wanted if one is not None):
+            # Numbers below those of everything else: a schedule turns before what happens at the same moment.
+            edge = self._edges[schedule] = Edge(-1 - number, schedule, self.now)
+            self._schedule(edge, edge.at)
 
     # -- readings -----------------------------------------------------------------------------------------------------
 
@@ -467,7 +520,7 @@ class Engine:
         truths: list[bool | None] = []
         for i, rung in enumerate(rungs):
             truth = rung.holds(asset) if i < alarm.on else rung.raises(asset)
-            if truth is None and rule.on_bad_data is not OnBadData.HOLD and check.quality(asset) is not GOOD:
+            if truth is None and rule.on_bad_data in _ASSUMED and check.quality(asset) is not GOOD:
                 truth = rule.on_bad_data is OnBadData.ASSUME_ACTIVE
             truths.append(truth)
         stood = alarm.stands
@@ -492,7 +545,8 @@ class Engine:
                 alarm = asset.alarms.get(check.rule.id) or self._new_alarm(asset, check)
                 evidence = Evidence(*check.evidence(asset, reached - 1))
                 level = check.rungs[reached - 1].level
-                out.append(alarm.happen(check.rule, level, now, evidence, self._standing_causes(asset, check.rule)))
+                out.extend(alarm.happen(check.rule, level, now, evidence, self._standing_causes(asset, check.rule)))
+                self._schedule(alarm, alarm.due(check.rule, check.rungs))
 
     def _settle(
         self,
@@ -526,9 +580,11 @@ class Engine:
                 del asset.alarms[check.rule.id]
         else:
             asset.live |= bit
-        self._schedule(alarm, alarm.due(check.rungs))
+        self._schedule(alarm, alarm.due(check.rule, check.rungs))
         if alarm.stands is not stood and self._causes.has_effects(check.rule.id):
             self._explain(asset.id, check.rule.id, now, out, late)
+        if check.rule.id in self._asked:
+            self._tell(alarm, now, out, late)
 
     def _new_alarm(self, asset: AssetState, check: Check) -> Alarm:
         known = self.registry.asset(asset.id)
@@ -568,7 +624,68 @@ class Engine:
             step = alarm.suppress(now, self._standing_causes(asset, check.rule), check.rule.settle, late)
             if step is not None:
                 out.append(step)
-            self._schedule(alarm, alarm.due(check.rungs))
+            self._schedule(alarm, alarm.due(check.rule, check.rungs))
+
+    # -- what conditions ask beyond their asset (``conditions.Surroundings``) ------------------------------------------
+
+    def neighbours(self, asset: AssetState, link: str) -> Iterable[AssetState]:
+        known = self.registry.asset(asset.id)
+        parent = known.links.get(link) if known is not None else None
+        if known is None or parent is None:
+            return
+        for name in self.registry.children(link, parent):
+            other = self._assets.get(name)
+            sibling = self.registry.asset(name)
+            if other is not None and other is not asset and sibling is not None and sibling.kind == known.kind:
+                yield other
+
+    def stands(self, asset: AssetState, rule: str, link: str | None) -> bool:
+        holder: AssetState | None = asset
+        if link is not None:
+            known = self.registry.asset(asset.id)
+            holder = self._assets.get(known.links.get(link, "")) if known is not None else None
+        alarm = holder.alarms.get(rule) if holder is not None else None
+        return alarm is not None and alarm.up
+
+    def stands_anywhere(self, rule: str) -> bool:
+        return self._up.get(rule, 0) > 0
+
+    def is_on(self, schedule: Schedule) -> bool:
+        edge = self._edges.get(schedule)
+        return edge is not None and edge.on
+
+    def _tell(self, alarm: Alarm, now: Micros, out: list[Event], late: bool) -> None:
+        """The alarm came up or went down: whoever asks whether it stands is asked again."""
+        up = alarm.on > 0 or alarm.record.latched
+        if up is alarm.up:
+            return
+        alarm.up = up
+        self._up[alarm.rule] = self._up.get(alarm.rule, 0) + (1 if up else -1)
+        concerned: dict[str, None] = {}
+        for link in sorted(self._asked.get(alarm.rule, ()), key=str):
+            if link == "*":
+                concerned |= {name: None for name, asset in self._assets.items() if alarm.rule in asset.plan.by_alarm}
+            elif link is None:
+                concerned[alarm.asset] = None
+            elif link.startswith("="):
+                holder = self._assets[alarm.asset]
+                concerned |= dict.fromkeys(sorted(other.id for other in self.neighbours(holder, link[1:])))
+            else:
+                concerned |= dict.fromkeys(sorted(self.registry.children(link, alarm.asset)))
+        for name in concerned:
+            state = self._assets.get(name)
+            checks = state.plan.by_alarm.get(alarm.rule, 0) if state is not None else 0
+            if state is not None and checks:
+                self._ask(state, checks, 0, now, out, False, late)
+
+    def _count_up(self) -> None:
+        """Which alarms that others ask for stand, counted anew."""
+        self._up = {}
+        for asset in self._assets.values():
+            for alarm in asset.alarms.values():
+                alarm.up = alarm.rule in self._asked and (alarm.on > 0 or alarm.record.latched)
+                if alarm.up:
+                    self._up[alarm.rule] = self._up.get(alarm.rule, 0) + 1
 
     # -- commands -----------------------------------------------------------------------------------------------------
 
@@ -600,7 +717,8 @@ class Engine:
             return
         check = asset.plan.checks[index]
         stood = alarm.stands
-        out.append(alarm.obey(check.rule, command, at))
+        is_true = command.name is CommandName.FORCE_CLEAR and check.rungs[0].raises(asset) is True
+        out.append(alarm.obey(check.rule, command, at, is_true))
         self._after(asset, check, alarm, at, out, False, stood)
 
     # -- assets and rules ---------------------------------------------------------------------------------------------
@@ -639,7 +757,9 @@ class Engine:
         disabled are closed with the reason."""
         self.advance(at, out)
         self._use(rules)
+        self._set_edges()
         self._bind_all()
+        self._count_up()
         for state in self._assets.values():
             self._close_orphans(state, at, out)
         for state in self._assets.values():
@@ -656,6 +776,14 @@ class Engine:
         self._attributes = tuple(sorted(attributes_of(rules)))
         self._links = links_of(rules)
         self._plans.clear()
+        self._varied = [rule for rule in rules if rule.overrides]
+        self._asked = {}
+        for rule in rules:
+            for variant in rule.all_variants if rule.enabled else ():
+                for condition in (variant.when, *([variant.clear_when] if variant.clear_when is not None else [])):
+                    for part in parts(condition):
+                        if isinstance(part, Stands):
+                            self._asked.setdefault(part.rule, set()).add(_whom(part))
 
     def _close_orphans(self, state: AssetState, at: Micros, out: list[Event]) -> None:
         """End the alarms of rules that no longer apply to the asset."""
@@ -667,6 +795,8 @@ class Engine:
             step = alarm.close(at, f"rule {rule_id} {'was removed' if removed else 'is not in force here'}")
             if step is not None:
                 out.append(step)
+            if alarm.up:
+                self._tell(alarm, at, out, False)
             if alarm.record.rev == 0:
                 del state.alarms[rule_id]
             if stood and self._causes.has_effects(rule_id):
@@ -679,10 +809,11 @@ class Engine:
             for device_id in self.registry.devices_of(asset.asset)
             if (device := self.registry.device(device_id)) is not None
         )
-        key = (asset.kind, profiles, *(asset.attributes.get(name) for name in self._attributes))
+        variants = tuple(id(rule.variant(asset.asset)) for rule in self._varied)
+        key = (asset.kind, profiles, variants, *(asset.attributes.get(name) for name in self._attributes))
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = compile_plan(self.rules, asset, profiles)
+            plan = self._plans[key] = compile_plan(self.rules, asset, profiles, self)
         return plan
 
     def _bind_all(self) -> None:
@@ -748,7 +879,7 @@ class Engine:
                 step = alarm.suppress(at, self._standing_causes(state, check.rule), check.rule.settle)
                 if step is not None:
                     out.append(step)
-                self._schedule(alarm, alarm.due(check.rungs))
+                self._schedule(alarm, alarm.due(check.rule, check.rungs))
 
     def _unregistered(self, asset_id: str) -> AssetState:
         state = self._assets[asset_id] = AssetState(asset_id, Plan())
@@ -775,6 +906,7 @@ class Engine:
                 asset.live |= 1 << index
         for one in self.registry.assets():
             self._regroup(one)
+        self._count_up()
 
     def snapshot(self) -> bytes:
         """The whole state, but not the registry nor the rules: restored over the same ones, the engine continues
@@ -838,12 +970,23 @@ class Engine:
             self._silences.load_watches(self._assets[kept.id], kept.watches)
         for one in self.registry.assets():
             self._regroup(one)
+        self._count_up()
         self._next_no = saved.next_no
         self._heap = []
         self._silences.schedule_all()
+        self._edges = {}
+        self._set_edges()
         for alarm in saved.alarms:
             alarm.scheduled = None
             self._schedule(alarm, self._due(alarm))
+
+
+def _whom(part: Stands) -> str | None:
+    """Whom an alarm concerns that a condition asks for: "*" everybody, "=link" the assets beside, "link" those whose
+    link names its asset, None its own."""
+    if part.anywhere:
+        return "*"
+    return f"={part.link}" if part.beside else part.link
 
 
 def _merged(touched: Iterable[Touched]) -> list[Touched]:

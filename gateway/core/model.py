@@ -215,6 +215,8 @@ class AlarmRecord(msgspec.Struct, frozen=True):
     ack_channel: str | None = None
     comment: str | None = None
     assigned_to: str | None = None
+    silenced: bool = False
+    cause_code: str | None = None
     retroactive: bool = False
     simulated: bool = False
     shadow: bool = False
@@ -232,7 +234,12 @@ class AlarmRecord(msgspec.Struct, frozen=True):
     @property
     def annunciated(self) -> bool:
         return (
-            self.enabled and self.shelve is Shelve.UNSHELVED and not self.suppressed_by and self.out_of_service is None
+            self.enabled
+            and self.shelve is Shelve.UNSHELVED
+            and not self.suppressed_by
+            and self.out_of_service is None
+            and not self.shadow
+            and not self.simulated
         )
 
     @property
@@ -287,6 +294,9 @@ class CommandName(StrEnum):
     RESET = "reset"
     COMMENT = "comment"
     ASSIGN = "assign"
+    CONFIRM = "confirm"
+    FORCE_CLEAR = "force-clear"
+    SILENCE = "silence"
     LEARN_BASELINE = "learn-baseline"
 
 

@@ -10,13 +10,25 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gateway.core.conditions import Compiler, Evidence, Missing, Silence, Test, constant, negated
+from gateway.core.conditions import (
+    Compiler,
+    Evidence,
+    Missing,
+    Silence,
+    Surroundings,
+    Test,
+    constant,
+    negated,
+    scheduled,
+)
 from gateway.core.model import Asset, Level, Micros, Quality, Value
 from gateway.core.points import AssetState
 from gateway.core.rule import (
     All,
     Any,
     Condition,
+    Deviation,
+    Expression,
     Limit,
     Not,
     Number,
@@ -27,11 +39,14 @@ from gateway.core.rule import (
     RuleSet,
     Share,
     Side,
+    Window,
     parts,
     steps,
 )
+from gateway.core.schedule import Schedule
 
 GOOD = Quality.GOOD
+HAZARD = "hazard_source"  # attribute: true for an asset on the county's list of major hazard sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +76,7 @@ class Check:
     silences: tuple[Silence, ...]
     windows: tuple[tuple[str, Micros], ...]
     groups: tuple[str, ...]
+    alarms: frozenset[str]
     band: tuple[str, float, float] | None
 
     def evidence(self, asset: AssetState, rung: int) -> tuple[Value, float | None, str]:
@@ -120,6 +136,8 @@ class Plan:
     by_silence: dict[str, tuple[int, int]] = field(default_factory=dict)  # key → (checks, memberships)
     groups: dict[str, int] = field(default_factory=dict)  # group → check
     not_applicable: dict[str, str] = field(default_factory=dict)  # rule → what the asset lacks for it
+    by_schedule: dict[Schedule, int] = field(default_factory=dict)  # schedule → checks that follow it
+    by_alarm: dict[str, int] = field(default_factory=dict)  # rule → checks that ask whether its alarm stands
 
 
 def groups_of(rule: Rule) -> tuple[tuple[str, Share], ...]:
@@ -128,10 +146,10 @@ def groups_of(rule: Rule) -> tuple[tuple[str, Share], ...]:
     return tuple((f"{rule.id}#{number}", leaf) for number, leaf in enumerate(found))
 
 
-def compile_check(rule: Rule, index: int, asset: Asset) -> Check:
+def compile_check(rule: Rule, index: int, asset: Asset, surroundings: Surroundings | None = None) -> Check:
     """``rule`` for assets like ``asset``. Raises Missing when it cannot apply to them."""
     groups = groups_of(rule)
-    compiler = Compiler(asset.attributes, groups)
+    compiler = Compiler(asset.attributes, groups, surroundings)
     levels = sorted({step.level for step in steps(rule.when) if step.level is not None}, reverse=True)
     wanted: list[Level | None] = [*levels] or [None]
     rungs: list[Rung] = []
@@ -147,8 +165,14 @@ def compile_check(rule: Rule, index: int, asset: Asset) -> Check:
             holds = None if clears is None else negated(clears)
         if holds is None:
             raise Missing(compiler.missing)
+        if rule.schedule is not None:
+            if surroundings is None:
+                raise Missing("a clock")
+            raises, holds = (scheduled(test, rule.schedule, surroundings) for test in (raises, holds))
         on_delay, on_readings, off_delay = _delays(rule, level)
-        rungs.append(Rung(level or rule.level, raises, holds, on_delay, on_readings, off_delay, found))
+        rungs.append(
+            Rung(_raised_by_hazard(level or rule.level, asset), raises, holds, on_delay, on_readings, off_delay, found)
+        )
     return Check(
         index,
         rule,
@@ -157,8 +181,14 @@ def compile_check(rule: Rule, index: int, asset: Asset) -> Check:
         tuple(compiler.silences.values()),
         tuple(sorted(compiler.windows)),
         tuple(name for name, _ in groups),
+        frozenset(compiler.alarms),
         _band(rule, compiler),
     )
+
+
+def _raised_by_hazard(level: Level, asset: Asset) -> Level:
+    """Z1: every alarm on a major hazard source (重大危险源) is one level worse."""
+    return Level(max(Level.I, level - 1)) if asset.attributes.get(HAZARD) is True else level
 
 
 def _delays(rule: Rule, level: Level | None) -> tuple[Micros, int, Micros]:
@@ -173,7 +203,15 @@ def _delays(rule: Rule, level: Level | None) -> tuple[Micros, int, Micros]:
 def _band(rule: Rule, compiler: Compiler) -> tuple[str, float, float] | None:
     """The values of the one point of a plain limit for which its mildest rung is certainly false."""
     leaf = rule.when
-    if rule.event or rule.clear_when is not None or rule.on_bad_data is not OnBadData.HOLD:
+    if (
+        rule.event
+        or rule.clear_when is not None
+        or rule.on_bad_data
+        in (
+            OnBadData.ASSUME_ACTIVE,
+            OnBadData.ASSUME_NORMAL,
+        )
+    ):
         return None
     if isinstance(leaf, Limit) and leaf.over is None:
         bound = constant(compiler.fold(leaf.steps[0].limit, 0))
@@ -205,15 +243,20 @@ def links_of(rules: RuleSet) -> tuple[str, ...]:
 
 def attributes_of(rules: RuleSet) -> frozenset[str]:
     """Names of all attributes any rule looks at: assets equal in these share a plan."""
-    names = {"pumps"}
-    for rule in rules:
+    names = {"pumps", HAZARD}
+    for rule in (variant for common in rules for variant in common.all_variants):
         names.update(name for name, _ in rule.attributes)
         conditions = [rule.when, *([rule.clear_when] if rule.clear_when is not None else [])]
         while conditions:
             for part in parts(conditions.pop()):
                 numbers: list[Number] = []
                 match part:
-                    case Limit() | Share():
+                    case Expression():
+                        names.update(part.attributes)
+                    case Deviation():
+                        numbers = [part.deadband, *(step.limit for step in part.steps)]
+                        numbers += [part.number] if part.number is not None else []
+                    case Limit() | Share() | Window():
                         numbers = [part.deadband, *(step.limit for step in part.steps)]
                     case Outside():
                         numbers = [part.low, part.high, part.deadband]
@@ -225,15 +268,18 @@ def attributes_of(rules: RuleSet) -> frozenset[str]:
     return frozenset(names)
 
 
-def compile_plan(rules: RuleSet, asset: Asset, profiles: Iterable[str]) -> Plan:
+def compile_plan(
+    rules: RuleSet, asset: Asset, profiles: Iterable[str], surroundings: Surroundings | None = None
+) -> Plan:
     """Everything the rules ask of assets like ``asset``."""
     plan = Plan()
     checks: list[Check] = []
-    for rule in rules:
+    for common in rules:
+        rule = common.variant(asset.asset)
         if not applies(rule, asset, profiles):
             continue
         try:
-            check = compile_check(rule, len(checks), asset)
+            check = compile_check(rule, len(checks), asset, surroundings)
         except Missing as missing:
             plan.not_applicable[rule.id] = str(missing)
             continue
@@ -284,6 +330,10 @@ def _index(plan: Plan) -> None:
             silences[silence.key] = silence
             mine, theirs = plan.by_silence.get(silence.key, (0, 0))
             plan.by_silence[silence.key] = (mine | bit, theirs)
+        if check.rule.schedule is not None:
+            plan.by_schedule[check.rule.schedule] = plan.by_schedule.get(check.rule.schedule, 0) | bit
+        for alarm in check.alarms:
+            plan.by_alarm[alarm] = plan.by_alarm.get(alarm, 0) | bit
         for point in check.points:
             touched = plan.by_point.setdefault(point, PointPlan())
             if check.rule.event:

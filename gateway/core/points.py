@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.core.plan import Plan
 
 NEVER: Micros = -1
+WINDOW_ROOM = 512  # samples of one window at most
 
 
 class PointState(msgspec.Struct, gc=False, array_like=True):
@@ -44,7 +45,8 @@ class PointState(msgspec.Struct, gc=False, array_like=True):
 
 class Window:
     """Values of one point within the last ``span``, thinned to at most 257: a change over ten minutes does not need
-    every one of 20,000 samples."""
+    every one of 20,000 samples. A change between true and false is never thinned away while
+    there is room."""
 
     __slots__ = ("samples", "span")
 
@@ -55,11 +57,24 @@ class Window:
     def add(self, at: Micros, value: float) -> None:
         """A sample newer than all before it."""
         samples = self.samples
-        if not samples or at - samples[-1][0] >= self.span // 256:
+        if (
+            not samples
+            or at - samples[-1][0] >= self.span // 256
+            or (len(samples) < WINDOW_ROOM and (type(value) is bool and value != samples[-1][1]))
+        ):
             samples.append((at, value))
         oldest = at - self.span
         while samples[0][0] < oldest:
             samples.popleft()
+
+    def reaches_back(self, at: Micros, share: float = 0.5) -> bool:
+        """Whether the values cover at least this share of the span before ``at``."""
+        return bool(self.samples) and at - self.samples[0][0] >= self.span * share
+
+    def values(self, at: Micros) -> list[float]:
+        """Those within the span before ``at``, oldest first."""
+        oldest = at - self.span
+        return [value for then, value in self.samples if then >= oldest]
 
     def change(self, at: Micros, value: float) -> float | None:
         """``value`` at ``at`` minus the oldest sample not older than the span; None before the second sample."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 from gateway.core.model import HOUR, MINUTE, Level, Micros
+from gateway.core.schedule import Schedule
 
 DEFAULT_LEVEL = Level.IV
 DEFAULT_SETTLE: Micros = MINUTE  # a feeder's lamps report within a minute of its return; then their own alarms count
@@ -134,6 +136,93 @@ class Share:
     unit: str = "%"
 
 
+class Over(StrEnum):
+    """What is made of the values of one point within a time."""
+
+    MEAN = "mean"
+    MIN = "min"
+    MAX = "max"
+    COUNT = "count"  # of readings; a window holds at most 257 of them
+    SPREAD = "spread"  # greatest minus least
+    CHANGES = "changes"  # how often the value became another one
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """``function`` of the good values of ``point`` within ``over``, beyond a limit or up a ladder. Unknown while the
+    values do not reach back for at least half of ``over`` (``min``, ``max``, ``count`` and ``changes`` above a limit
+    may be true before: more values cannot take it back)."""
+
+    point: str
+    function: Over
+    over: Micros
+    side: Side
+    steps: tuple[Step, ...]
+    deadband: Number = ZERO
+    inclusive: bool = True
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """The values of ``point`` moved by less than ``change`` in all of ``over``, while those of at least one other asset
+    whose ``link`` names the same parent moved by ``moved`` or more. Without a ``link`` nobody is asked."""
+
+    point: str
+    over: Micros
+    change: float
+    link: str | None = None
+    moved: float = 0.0
+    step: Step = Step()
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """``point`` differs from a reference by more than a limit, or a ladder of limits: from ``number`` (an attribute, a
+    plan), from ``other`` (another point of the asset), or from the median of the assets whose ``link`` names the same
+    parent."""
+
+    point: str
+    steps: tuple[Step, ...]
+    number: Number | None = None
+    other: str | None = None
+    link: str | None = None
+    deadband: Number = ZERO
+    inclusive: bool = True
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stands:
+    """The alarm of ``rule`` is active or latched: on this asset, on the one its ``link`` names (``beside``: on another
+    asset whose link names the same one), or ``anywhere``."""
+
+    rule: str
+    link: str | None = None
+    beside: bool = False
+    anywhere: bool = False
+    step: Step = Step()
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """The newest reading of any of ``points`` is bad: a sentinel, out of range, an error of the device."""
+
+    points: tuple[str, ...]
+    step: Step = Step()
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A CEL expression over ``points`` and ``attributes`` by their names; unknown while any point it names is."""
+
+    text: str
+    points: tuple[str, ...]
+    attributes: tuple[str, ...] = ()
+    step: Step = Step()
+
+
 @dataclass(frozen=True, slots=True)
 class All:
     of: tuple[Condition, ...]
@@ -158,14 +247,17 @@ class Pumps:
     every: bool = False
 
 
-# The closed union of conditions. Window, Frozen, Deviation and Expression join it with the rule language's second part.
-Condition: TypeAlias = Limit | Outside | Is | Silent | Share | All | Any | Not | Pumps
+# The closed union of conditions.
+Ladder: TypeAlias = Limit | Share | Window | Deviation
+Leaf: TypeAlias = Ladder | Outside | Is | Silent | Frozen | Stands | Bad | Expression
+Condition: TypeAlias = Leaf | All | Any | Not | Pumps
 
 
 class OnBadData(StrEnum):
     """T28: what a rule does while the data it needs is bad or uncertain."""
 
     HOLD = "hold"
+    INSTRUMENT_ALARM = "instrument_alarm"  # hold, and a companion rule alarms for the instrument
     ASSUME_ACTIVE = "assume_active"
     ASSUME_NORMAL = "assume_normal"
 
@@ -184,6 +276,25 @@ class Sla:
     respond: Micros | None = None
     resolve: Micros | None = None
     clock: str = "urgent"
+
+
+@dataclass(frozen=True, slots=True)
+class Realarm:
+    """T11: an acknowledged alarm that is still active asks again ``after`` so long, at most ``times``."""
+
+    after: Micros
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chatter:
+    """T29: so many activations ``within`` a time are chattering; it ends after ``QUIET_WINDOWS`` of these times."""
+
+    activations: int = 3
+    within: Micros = MINUTE
+
+
+QUIET_WINDOWS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +322,13 @@ class Rule:
     suppress_when: tuple[Cause, ...] = ()
     settle: Micros = DEFAULT_SETTLE
     max_time_shelved: Micros = DEFAULT_MAX_SHELVED
+    schedule: Schedule | None = None
+    realarm: Realarm | None = None
+    chatter: Chatter = Chatter()
+    confirm: bool = False
+    shadow: bool = False
+    shadow_of: str | None = None
+    overrides: tuple[tuple[tuple[str, ...], Rule], ...] = ()
     consequence: str = ""
     response_zh: str = ""
     response_en: str = ""
@@ -223,8 +341,20 @@ class Rule:
 
     @property
     def annunciates(self) -> bool:
-        """A rule without a response tells nobody."""
-        return bool(self.response_zh or self.response_en)
+        """A rule without a response tells nobody, and one on trial neither."""
+        return bool(self.response_zh or self.response_en) and not self.shadow
+
+    @property
+    def all_variants(self) -> tuple[Rule, ...]:
+        """Itself and every override."""
+        return (self, *(rule for _, rule in self.overrides))
+
+    def variant(self, asset: str) -> Rule:
+        """The rule as it is for ``asset``: the first of ``overrides`` one of whose patterns fits, else itself."""
+        for patterns, rule in self.overrides:
+            if any(fnmatchcase(asset, pattern) for pattern in patterns):
+                return rule
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,9 +390,9 @@ def steps(condition: Condition) -> Iterator[Step]:
     """Every rung of every limit in ``condition``."""
     for part in parts(condition):
         match part:
-            case Limit() | Share():
+            case Limit() | Share() | Window() | Deviation():
                 yield from part.steps
-            case Outside() | Is() | Silent():
+            case Outside() | Is() | Silent() | Frozen() | Stands() | Bad() | Expression():
                 yield part.step
             case _:
                 pass

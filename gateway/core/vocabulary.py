@@ -35,17 +35,18 @@ POINTS: dict[str, dict[str, str]] = {
     "road": {"depth": "cm"},
     "rain": {
         "rain": "mm", "intensity": "mm/h", "rain_1h": "mm", "rain_3h": "mm", "rain_6h": "mm", "rain_12h": "mm",
-        "total": "mm",
+        "total": "mm", "rain_30m": "mm", "rain_2h": "mm", "storm_notice": "",
     },
     "pump": {
         "wetwell": "m", "wetwell_2": "m", "outfall": "m", "pN_run": "", "pN_fault": "", "pN_auto": "",
         "pN_current": "A", "pN_freq": "Hz", "pN_power": "kW", "pN_hours": "h", "pN_starts": "", "pN_code": "",
-        "flow": "m³/h", "pressure": "kPa", "mains": "",
+        "flow": "m³/h", "pressure": "kPa", "mains": "", "life": "",
     },
     "bridge": {
         "gvw": "t", "axle_loads": "t", "speed": "km/h", "lane": "", "strain": "µε", "strain_mean": "µε",
         "deflection": "mm", "tilt": "deg", "crack": "mm", "accel_rms": "m/s²", "temp": "°C", "wind": "m/s",
         "load_overflow": "", "load_unstable": "", "load_overload": "", "load_zero": "",
+        "inspection_age": "d",
     },
     "water": {"pressure": "kPa", "flow": "m³/h", "total": "m³", "velocity": "m/s"},
     "gas": {"gas": "%LEL", "pressure": "kPa", "flow": "m³/h", "valve": "", "alarm": ""},
@@ -68,6 +69,7 @@ KINDS: tuple[str, ...] = tuple(POINTS)
 GATEWAY_POINTS: dict[str, str] = {
     "journal_failed": "", "disk_full": "", "disk_used": "%", "queue_used": "%", "broker_lost": "", "notify_failed": "",
     "clock_step": "", "clock_uncertain": "", "crash_quarantine": "", "config_rejected": "",
+    "new_alarms_10m": "",
 }  # fmt: skip
 
 _NUMBERED = re.compile(r"^p\d{1,2}_")

@@ -11,7 +11,7 @@ from gateway.config.rules import load_rules
 from gateway.config.shipped import read_tree, shipped
 from gateway.config.stories import load_stories, parse_stories, report, run_stories
 from gateway.core.model import HOUR, MINUTE, SECOND, Level
-from gateway.core.rule import Limit, RuleSet, Side
+from gateway.core.rule import Bad, Limit, RuleSet, Side
 from gateway.core.storyteller import Story, tell
 from gateway.errors import ConfigError
 
@@ -96,10 +96,10 @@ def test_every_limit_has_a_deadband_and_a_clear_delay_even_when_nobody_wrote_one
         ("{rule: x, applies_to: {kind: road}, when: {point: depth, above: 5, below: 1}}",
          "when: `above` and `below` in one condition"),
         ("{rule: x, applies_to: {kind: road}, when: {point: depth, window: 5m}}",
-         "when.window: `window` conditions are not built yet"),
-        ("{rule: x, applies_to: {kind: road}, when: {expr: depth > 5}}", "`expr` conditions are not built yet"),
+         "when.window: Input should be a valid dictionary"),
+        ("{rule: x, applies_to: {kind: road}, when: {expr: depht > 5.0}}", "when.expr: `depht` is neither a point of road nor an attribute: did you mean `depth`?"),  # noqa: E501
         ("{rule: x, applies_to: {kind: road}, when: {point: depth, above: 5}, schedule: {}}",
-         "schedule: `schedule` is not built yet"),
+         "schedule: say `between: [22:00, 06:00]` or `sun: up`"),
         ("{rule: x, applies_to: {kind: road}, when: {point: depth, above: 5}, levle: II}",
          "levle: no such key: did you mean `level`?"),
         ("{rule: x, applies_to: {kind: road}, when: {point: depth, above: 5}, level: V}", "level: not a level: 'V'"),
@@ -142,6 +142,36 @@ def test_every_limit_has_a_deadband_and_a_clear_delay_even_when_nobody_wrote_one
         ("{rule: x, applies_to: {kind: feeder}, when: {share: {of: lamp, link: feeder, where: {point: dimm, above: 5}, above: 60 %}}}",  # noqa: E501
          "lamp has no point `dimm`: did you mean `dim`?"),
         ("{rule: x, applies_to: {kind: road}, when: {silent: 0}}", "greater than 0"),
+        ("{rule: x, applies_to: {kind: road}, when: {expr: 'depth >'}}", "when.expr: not a CEL expression"),
+        ("{rule: x, applies_to: {kind: road}, when: {expr: '[1, 2].exists(i, i > depth)'}}", "is not possible here"),
+        ("{rule: x, applies_to: {kind: road}, when: {expr: 'matches(depth, depth)'}}", "`matches` is not possible here"),  # noqa: E501
+        ("{rule: x, applies_to: {kind: road}, when: {point: depth, window: {over: 5m, function: average, above: 5}}}",
+         "when.window.function: Input should be 'mean'"),
+        ("{rule: x, applies_to: {kind: road}, when: {point: depth, window: {over: 5m, function: mean}}}",
+         "say either `above` or `below`"),
+        ("{rule: x, applies_to: {kind: road}, when: {point: depth, frozen: {over: 1h, change: 1 V}}}",
+         "cannot be converted"),
+        ("{rule: x, applies_to: {kind: road}, when: {point: depth, frozen: {over: 1h, change: 1, link: catchmnt}}}",
+         "there is no link catchmnt: did you mean `catchment`?"),
+        ("{rule: x, applies_to: {kind: pump}, when: {point: wetwell, deviation: {from: {point: flow}, above: 1}}}",
+         "`flow` is measured in m³/h, `wetwell` in m"),
+        ("{rule: x, applies_to: {kind: road}, when: {stands: flood-mode}}", "there is no rule flood-mode"),
+        ("{rule: x, applies_to: {kind: road}, when: {stands: {rule: x, link: feeder, anywhere: true}}}", "not both"),
+        ("{rule: x, applies_to: {kind: road}, when: {bad: depht}}", "did you mean `depth`?"),
+        ("{rule: x, applies_to: {kind: road}, when: {point: depth, above: 5}, schedule: {between: [25:00, 06:00]}}",
+         "a moment is 22:00"),
+        ("{rule: x, applies_to: {kind: road}, when: {point: depth, above: 5}, schedule: {sun: up, zone: Asia/Liangshan}}",  # noqa: E501
+         "no such zone or place"),
+        ("{rule: x, applies_to: {kind: road}, when: {point: depth, above: 5}, schedule: {sun: up, days: [monday]}}",
+         "no such day: monday"),
+        ("{rule: x, applies_to: {kind: road}, when: {point: depth, above: 5}, shadow_of: y}",
+         "only a rule with `shadow: true`"),
+        ("{rule: x, applies_to: {kind: road}, when: {point: depth, above: 5}, overrides: [{assets: r1, set: {'when.abov[0]': 3}}]}",  # noqa: E501
+         "the rule has no `when.abov[0]` to set"),
+        ("{rule: x, applies_to: {kind: road}, when: {point: depth, above: 5}, overrides: [{assets: r1, set: {when.above: 3 V}}]}",  # noqa: E501
+         "as overrides[0] sets it"),
+        ("{rule: x, applies_to: {kind: road}, when: {point: depth, above: 5}, realarm: {after: 30m}}",
+         "`times` is missing"),
         ("just words", "a rule is a mapping"),
     ],
 )  # fmt: skip
@@ -167,6 +197,46 @@ def test_all_mistakes_of_all_files_come_at_once() -> None:
     assert "b.yaml:1: a rule file is a list" in text
     assert "c.yaml" in text
     assert "d.yaml:2: [1].rule: rule y stands already in d.yaml:1" in text
+
+
+def test_rules_that_ask_for_one_another_in_a_circle_are_refused() -> None:
+    text = "".join(
+        f"- {{rule: {rule}, applies_to: {{kind: road}}, when: {{stands: {other}}}}}\n"
+        for rule, other in (("a", "b"), ("b", "c"), ("c", "a"))
+    )
+    assert "in a circle: a → b → c → a" in mistakes(text)[0]
+
+
+def test_an_override_is_the_same_rule_with_other_numbers_for_some_assets() -> None:
+    rules = load_rules(
+        {
+            "a.yaml": """
+- rule: deep
+  applies_to: {kind: road}
+  when: {point: depth, above: [{limit: 5 cm, level: IV}, {limit: 0.25 m, level: I, on_delay: 1m}]}
+  overrides:
+    - {assets: [underpass-*, r7], set: {"when.above[0].limit": 3 cm, "when.above[1].on_delay": 10s, off_delay: 5m}}
+    - {assets: r*, set: {enabled: false}}
+"""
+        }
+    )
+    rule = rules.rules["deep"]
+    assert [rule.variant(asset).enabled for asset in ("x", "r7", "r8", "underpass-3")] == [True, True, False, True]
+    low = rule.variant("underpass-3")
+    assert isinstance(low.when, Limit)
+    assert [step.limit.factor for step in low.when.steps] == [3.0, 25.0]
+    assert (low.when.steps[1].on_delay, low.off_delay) == (10_000_000, 300_000_000)
+
+
+def test_instrument_alarm_brings_a_companion_that_watches_the_data() -> None:
+    rules = load_rules(
+        {
+            "a.yaml": "- {rule: deep, title: 积水, applies_to: {kind: road}, when: {point: depth, above: 5}, "
+            "on_bad_data: instrument_alarm}\n"
+        }
+    )
+    assert list(rules.rules) == ["deep", "deep-instrument"]
+    assert rules.rules["deep-instrument"].when == Bad(("depth",))
 
 
 def test_nesting_without_end_is_refused() -> None:

@@ -221,8 +221,8 @@ def test_t26_an_event_happens_and_wants_acknowledgement() -> None:
     assert street.record("r1/high").repeat_count == 1
     assert [t.record.rev for t in street.transitions] == [1, 2]
     street.do(2, CommandName.ACKNOWLEDGE, "r1/high")
-    street.send(3, depth=12.0)
-    assert street.story("r1/high")[-1] == (3, "T26", "RTNUN")
+    street.send(103, depth=12.0)
+    assert street.story("r1/high")[-1] == (103, "T26", "RTNUN")
 
 
 def test_an_event_without_a_response_is_recorded_and_wakes_nobody() -> None:

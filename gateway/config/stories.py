@@ -6,6 +6,7 @@ The format is a contract (docs/rules.md). Every mistake is named with file, line
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -87,6 +88,7 @@ class _Strict(BaseModel):
 
 class _File(_Strict):
     rules: str | None = None
+    enable: list[str] = []
     assets: dict[str, Any] = {}
     stories: list[Any]
 
@@ -172,6 +174,7 @@ def parse_stories(text: str, file: str, rules: Path | None = None) -> list[Story
     if where is None and model.rules is not None:
         where = Path(file).parent / model.rules
     reader = _Reader(source, rules_at(where))
+    reader.enable(model.enable)
     stories = reader.read(model)
     if reader.mistakes:
         raise ConfigError(reader.mistakes)
@@ -238,6 +241,17 @@ class _Reader:
 
     def say(self, path: Key, message: str) -> None:
         self.mistakes.append(self.source.mistake(path, message))
+
+    def enable(self, names: Sequence[str]) -> None:
+        """Switch on rules that ship switched off, for the stories of this file."""
+        rules = dict(self.rules.rules)
+        for number, name in enumerate(names):
+            if name not in rules:
+                self.say(("enable", number), f"there is no rule {name}{did_you_mean(name, rules)}")
+                continue
+            variants = tuple((assets, replace(rule, enabled=True)) for assets, rule in rules[name].overrides)
+            rules[name] = replace(rules[name], enabled=True, overrides=variants)
+        self.rules = RuleSet(rules)
 
     def parsed(self, model: type[Model], data: Any, path: Key) -> Model | None:
         try:

@@ -505,10 +505,12 @@ class Gateway:
             links=lambda: [source.stats() for source in self.mqtt],
             undelivered=self._undelivered,
             mistaken=lambda: bool(self.reload_mistakes),
+            new_alarms=lambda: self.view.load().count,
         )
         while True:
             watch.look()
             self.view.sample()
+            self.feed.publish_load(self.view.load())
             await self._take_letters()
             if self._rewire_wanted:
                 self._rewire_wanted = False

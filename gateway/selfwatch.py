@@ -35,7 +35,7 @@ class Link(Protocol):
 
 class SelfWatch:
     """``links``: the broker connections now. ``undelivered``: notifications given up so far. ``mistaken``: whether the
-    files on the disk are wrong and an older configuration is in force."""
+    files on the disk are wrong and an older configuration is in force. ``new_alarms``: of the last ten minutes."""
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class SelfWatch:
         links: Callable[[], Sequence[Link]],
         undelivered: Callable[[], int],
         mistaken: Callable[[], bool],
+        new_alarms: Callable[[], int],
     ) -> None:
         self._data = data
         self._guard = disk.DiskGuard(reserve)
@@ -58,6 +59,7 @@ class SelfWatch:
         self._undelivered = _Recent(undelivered)
         self._crashes = _Recent(lambda: pipeline.processor.ledger.total.rejected.get("crashed", 0))
         self._mistaken = mistaken
+        self._new_alarms = new_alarms
         self._started = self._looked = clock.now()
 
     def look(self) -> None:
@@ -114,6 +116,8 @@ class SelfWatch:
             self._pipeline.forget(crash_quarantine=True)
         elif not self._crashes.within(CALM, now):
             self._pipeline.report(crash_quarantine=False)
+        # In tens: a figure that moves with every alarm would be a reading a second in a storm.
+        self._pipeline.report(new_alarms_10m=self._new_alarms() // 10 * 10)
         self._undelivered.rose(now)
         self._pipeline.report(notify_failed=self._undelivered.within(CALM, now), config_rejected=self._mistaken())
 

@@ -15,8 +15,11 @@ from prometheus_client.registry import Collector
 
 from gateway import __version__, disk
 from gateway.console.port import Health, Part, PointView, RawRow, Records, StepRow
+from gateway.core.load import FloodWatch
 from gateway.core.model import SECOND, Command, CommandDone, IsaState, Level, Micros, Transition
 from gateway.core.vocabulary import unit_of
+from gateway.core.why import Explanation
+from gateway.errors import Unavailable
 from gateway.selfwatch import DISK_FULL
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ class GatewayView:
         self._process = psutil.Process()
         self._metrics = prometheus.CollectorRegistry()
         self._metrics.register(_Figures(self))
+        self._load = FloodWatch()
         self.newest: deque[Transition] = deque(maxlen=50)
 
     # -- ConsolePort --------------------------------------------------------------------------------------------------
@@ -77,6 +81,21 @@ class GatewayView:
             for name, state in sorted(processor.engine.points(asset_id).items())
         ]
 
+    def why(self, alarm_id: str) -> Explanation:
+        engine = self._gateway.pipeline.processor.engine
+        if engine is None:
+            raise Unavailable("no configuration is in force yet")
+        return engine.why(alarm_id)
+
+    def load(self) -> FloodWatch:
+        self._load.advance(self.now())
+        return self._load
+
+    def shadows(self) -> Mapping[str, str | None]:
+        configuration = self._gateway.pipeline.processor.configuration
+        rules = configuration.rules if configuration is not None else ()
+        return {rule.id: rule.shadow_of for rule in rules if rule.shadow and rule.enabled}
+
     def rule(self, rule_id: str) -> Mapping[str, object] | None:
         configuration = self._gateway.pipeline.processor.configuration
         rule = configuration.rules.get(rule_id) if configuration is not None else None
@@ -113,6 +132,7 @@ class GatewayView:
         """These were committed."""
         for transition in transitions:
             self._transitions[transition.cause] = self._transitions.get(transition.cause, 0) + 1
+            self._load.take(transition)
         self.newest.extend(transitions)
 
     def sample(self) -> None:
@@ -133,7 +153,7 @@ class GatewayView:
         engine = self._gateway.pipeline.processor.engine
         if engine is None:
             return []
-        pairs = [(record.level, record.isa_state) for record in engine.alarms()]
+        pairs = [(record.level, record.isa_state) for record in engine.alarms() if not record.shadow]
         return [(level, state) for level, state in pairs if state is not IsaState.NORM]
 
     def some_lamps(self, most: int) -> list[str]:

@@ -16,7 +16,7 @@ from gateway.console.gate import Principal, principal_of
 from gateway.console.paging import Cursor, Limit, listed, page
 from gateway.console.port import ConsolePort
 from gateway.console.problems import Problem
-from gateway.core.model import AlarmRecord, Command, CommandName, IsaState, Level
+from gateway.core.model import MINUTE, AlarmRecord, Command, CommandName, IsaState, Level, Micros
 from gateway.core.records import AlarmFilter, AuditRow, Role
 from gateway.errors import CommandRefused
 
@@ -34,6 +34,10 @@ class _AlarmId(Convertor[str]):
 
 
 register_url_convertor("alarm_id", _AlarmId())
+
+SAMPLED: Micros = 30 * MINUTE  # how far back `why` shows readings; longer delays are seen in the chart
+MAX_SAMPLES = 200
+MAX_SAMPLED = 6  # points
 
 _KEY = re.compile(r"^[\x21-\x7e]{1,64}$")
 
@@ -78,6 +82,20 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action(CommandName.IN_SERVICE, Role.SUPERVISOR, models.Simple, "Maintenance is over"),
     Action(CommandName.RESET, Role.OPERATOR, models.Simple, "End a latched alarm whose condition is normal"),
+    Action(CommandName.SILENCE, Role.OPERATOR, models.Simple, "Stop its sound until it is told again"),
+    Action(
+        CommandName.CONFIRM,
+        Role.SUPERVISOR,
+        models.Confirming,
+        "Sign off an alarm that is over and asks for it",
+        arguments=lambda b: {"cause_code": b.cause_code},
+    ),
+    Action(
+        CommandName.FORCE_CLEAR,
+        Role.SUPERVISOR,
+        models.Commented,
+        "End an active alarm whose condition is not true (its sensor is gone, say)",
+    ),
     Action(CommandName.COMMENT, Role.OPERATOR, models.Commented, "Write a comment"),
     Action(
         CommandName.ASSIGN,
@@ -136,14 +154,26 @@ def routes(gateway: ConsolePort) -> APIRouter:
 
     @router.get(_PATH + "/why", response_model=models.WhyView)
     async def why(alarm_id: str) -> dict[str, Any]:
-        """Why it is what it is: its newest step, the rule in force, and what the asset reports now."""
-        record = await existing(alarm_id)
+        """Why an alarm stands, or why it does not: what its rule looks at with limits, timers and quality, what keeps
+        it from being told, the newest readings, the rule, its newest step. For any asset and rule, raised or not."""
+        asset, _, rule = alarm_id.partition("/")
+        explanation = gateway.why(alarm_id)
+        record = await records.alarm(alarm_id)
+        if record is None and not explanation.applies and explanation.reasons[0].code in ("no_asset", "no_rule"):
+            raise Problem("not_found", explanation.reasons[0].en)
         newest = (await records.history(alarm_id, 1)).items
+        now = gateway.now()
+        samples: dict[str, Any] = {}
+        for point in explanation.points[:MAX_SAMPLED]:
+            rows = await gateway.readings(asset, point.point, now - SAMPLED, now + MINUTE, None, MAX_SAMPLES)
+            samples[point.point] = [views.reading(row) for row in rows]
         return {
-            "alarm": views.alarm(record),
+            "alarm": None if record is None else views.alarm(record),
             "last_transition": views.transition(newest[0]) if newest else None,
-            "rule": gateway.rule(record.rule),
-            "points": [views.point(point) for point in gateway.points(record.asset)],
+            "rule": gateway.rule(rule),
+            "points": [views.point(point) for point in gateway.points(asset)],
+            "explanation": views.explanation(explanation),
+            "samples": samples,
         }
 
     for action in ACTIONS:

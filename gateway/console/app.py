@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from gateway import __version__
-from gateway.console import alarms, city, models, problems, system
+from gateway.console import alarms, city, load, models, problems, system
 from gateway.console.feed import Feed
 from gateway.console.gate import Gate
 from gateway.console.port import ConsolePort
@@ -56,7 +56,8 @@ def create_app(gateway: ConsolePort, feed: Feed) -> ASGIApp:
     ]
     v1 = "/api/v1"
     app.include_router(system.public_routes(gateway), prefix=v1)
-    for router in (alarms.routes(gateway), city.routes(gateway), system.routes(gateway, feed, gate)):
+    routers = (alarms.routes(gateway), city.routes(gateway), load.routes(gateway), system.routes(gateway, feed, gate))
+    for router in routers:
         app.include_router(router, prefix=v1, dependencies=named)
     app.include_router(system.metrics_route(gateway), dependencies=named)
     app.include_router(_pages())

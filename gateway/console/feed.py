@@ -1,4 +1,5 @@
-"""The live feed: a snapshot of the standing alarms, then every transition, for any number of browsers.
+"""The live feed: a snapshot of the standing alarms, then every transition, for any number of browsers; and in between
+how heavy the last ten minutes were, with the beginning and the end of a flood.
 
 There is one ring of the last transitions and a place in it for each subscriber; nobody has a queue of their own. Who
 falls out of the ring, because the line is slow or was cut for long, gets a fresh snapshot. So publishing never waits,
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.console import views
+from gateway.core.load import FloodWatch
 from gateway.core.model import AlarmRecord, Micros, Transition
 
 RING = 4096  # transitions; a storm of 5,000 in 60 s is 50 s of patience with a slow line, and about 4 MB
@@ -33,7 +35,7 @@ StandingAlarms = Callable[[int], Awaitable[list[AlarmRecord]]]
 
 @dataclass(frozen=True, slots=True)
 class FeedEvent:
-    """``name``: snapshot, alarm or alive (then ``id`` is None: it does not move the reader's place)."""
+    """``name``: snapshot, alarm, load or alive (then ``id`` is None: it does not move the reader's place)."""
 
     name: str
     id: str | None
@@ -66,6 +68,7 @@ class Feed:
         self._wake = asyncio.Event()
         self._closed = False
         self._snapshot: _Snapshot | None = None
+        self._load: dict[str, object] = {"alarms_10_min": 0, "flood": None}
         self._taking = asyncio.Lock()
         self.subscribers = 0
         self.snapshots_sent = 0
@@ -75,6 +78,15 @@ class Feed:
         if transitions:
             self._ring.extend(transitions)
             self._last += len(transitions)
+            self._wake.set()
+
+    def publish_load(self, watch: FloodWatch) -> None:
+        """Tell the operator load when it has changed. Call it every two seconds or so, not with every alarm."""
+        told = views.load_now(watch)
+        if told != self._load:
+            self._load = told
+            self._last += 1
+            self._ring.append(FeedEvent("load", f"{self._boot}-{self._last}", _encode(told)))
             self._wake.set()
 
     def close(self) -> None:
@@ -139,11 +151,11 @@ class Feed:
             mark = self._last  # read before the store is: what is committed meanwhile comes again, and does no harm
             taken = clock()
             alarms = await self._standing(SNAPSHOT_ALARMS + 1)
-            data = await asyncio.to_thread(_snapshot_data, alarms, views.iso(self._now()))
+            data = await asyncio.to_thread(_snapshot_data, alarms, views.iso(self._now()), self._load)
             self._snapshot = _Snapshot(mark, taken, FeedEvent("snapshot", f"{self._boot}-{mark}", data))
             return self._snapshot
 
 
-def _snapshot_data(alarms: list[AlarmRecord], at: str) -> bytes:
-    shown = alarms[:SNAPSHOT_ALARMS]
-    return _encode({"at": at, "cut": len(alarms) > len(shown), "alarms": [views.alarm(record) for record in shown]})
+def _snapshot_data(alarms: list[AlarmRecord], at: str, load: dict[str, object]) -> bytes:
+    shown = [views.alarm(record) for record in alarms[:SNAPSHOT_ALARMS]]
+    return _encode({"at": at, "cut": len(alarms) > len(shown), "load": load, "alarms": shown})

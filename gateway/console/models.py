@@ -89,6 +89,8 @@ class AlarmView(Out):
     ack_channel: str | None
     comment: str | None
     assigned_to: str | None
+    silenced: bool
+    cause_code: str | None
     retroactive: bool
     simulated: bool
     shadow: bool
@@ -126,13 +128,127 @@ class PointOut(Out):
     stale: bool
 
 
-class WhyView(Out):
-    """Why an alarm is what it is: the record, its newest step, the rule in force, and what its asset reports now."""
+class RawView(Out):
+    time: Time
+    value: Scalar
+    quality: QualityName
+    reason: str | None
 
-    alarm: AlarmView
+
+class ReasonView(Out):
+    """One sentence; ``code`` for programs."""
+
+    code: str
+    zh: str
+    en: str
+
+
+class RungView(Out):
+    """One level of a rule now: ``beyond`` its limit (null: cannot be known), by ``distance``; pending since, raises at
+    (null while it waits for readings or for good data); clearing likewise."""
+
+    level: LevelName
+    on: bool
+    beyond: bool | None
+    value: Scalar
+    limit: float | None
+    unit: str
+    distance: float | None
+    source: str
+    on_delay_s: float
+    off_delay_s: float
+    pending_since: Time | None
+    raises_at: Time | None
+    readings_left: int
+    clearing_since: Time | None
+    clears_at: Time | None
+
+
+class ExplanationView(Out):
+    """Why an alarm stands, or does not; the deciding reason first."""
+
+    applies: bool
+    stands: bool
+    reasons: list[ReasonView]
+    rungs: list[RungView]
+    never_reported: list[str]
+    in_schedule: bool
+    schedule_changes_at: Time | None
+    silent: bool
+
+
+class WhyView(Out):
+    """Why an alarm is what it is, or is not: the record if there is one, its newest step, the rule in force, what its
+    asset reports now, the explanation, and the readings of the last half hour by point."""
+
+    alarm: AlarmView | None
     last_transition: TransitionView | None
     rule: dict[str, Any] | None
     points: list[PointOut]
+    explanation: ExplanationView
+    samples: dict[str, list[RawView]]
+
+
+class FloodView(Out):
+    since: Time
+    until: Time | None
+    alarms: int
+
+
+class LoadNowView(Out):
+    """The last ten minutes; ``flood`` while more came than one person can take in."""
+
+    alarms_10_min: int
+    flood: FloodView | None
+
+
+class RuleLoadView(Out):
+    rule: str
+    alarms: int
+    share: float
+
+
+class DelaysView(Out):
+    count: int
+    median_s: float | None
+    p90_s: float | None
+    longest_s: float | None
+
+
+class LoadView(Out):
+    """Operator load of a period (ISA-18.2). ``share_above_10``: % of its 10-min periods with more than ten alarms;
+    ``periods``: their counts."""
+
+    since: Time
+    until: Time
+    alarms: int
+    per_10_min: float
+    peak_10_min: int
+    share_above_10: float
+    by_level: dict[str, int]
+    most_frequent: list[RuleLoadView]
+    floods: list[FloodView]
+    chattering: int
+    stale: int
+    to_acknowledge: DelaysView
+    to_clear: DelaysView
+    periods: list[int]
+    now: LoadNowView
+
+
+class ShadowView(Out):
+    """A rule on trial beside the rule in force: occurrences and seconds in which both stood, or one alone."""
+
+    shadow: str
+    other: str | None
+    occurrences: int
+    both: int
+    only_shadow: int
+    only_other: int
+    both_s: float
+    only_shadow_s: float
+    only_other_s: float
+    assets_that_differ: list[str]
 
 
 class AssetView(Out):
@@ -158,13 +274,6 @@ class DeviceView(Out):
     address: str
     expected_interval_s: float | None
     attributes: dict[str, str | float | bool]
-
-
-class RawView(Out):
-    time: Time
-    value: Scalar
-    quality: QualityName
-    reason: str | None
 
 
 class StepView(Out):
@@ -335,6 +444,14 @@ class Shelving(In):
         if self.seconds is None and not self.once:
             raise ValueError("say for how many seconds")
         return self
+
+
+class Confirming(In):
+    """``cause_code``: what it was, in the words of the city's case platform."""
+
+    rev: Rev
+    comment: Words
+    cause_code: Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class OutOfServicing(In):

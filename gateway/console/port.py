@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.core.load import FloodWatch
 from gateway.core.model import AlarmRecord, Command, CommandDone, Device, Micros, Quality, Transition, Value
 from gateway.core.records import (
     AlarmFilter,
@@ -23,6 +24,7 @@ from gateway.core.records import (
     Role,
     TokenRow,
 )
+from gateway.core.why import Explanation
 
 
 class PointView(msgspec.Struct, frozen=True):
@@ -92,6 +94,7 @@ class Records(Protocol):
     async def alarm(self, alarm_id: str) -> AlarmRecord | None: ...
     async def standing(self, limit: int) -> list[AlarmRecord]: ...
     async def history(self, alarm_id: str, limit: int, cursor: str | None = None) -> Page[Transition]: ...
+    async def transitions_between(self, since: Micros, until: Micros, limit: int) -> list[Transition]: ...
     async def assets(self, wanted: AssetFilter, limit: int, cursor: str | None = None) -> Page[AssetRow]: ...
     async def asset(self, asset_id: str) -> AssetRow | None: ...
     async def devices(self, asset: str | None, limit: int, cursor: str | None = None) -> Page[Device]: ...
@@ -127,6 +130,18 @@ class ConsolePort(Protocol):
 
     def points(self, asset_id: str) -> Sequence[PointView]:
         """Current values of an asset, by name; empty when nothing was ever heard of it."""
+        ...
+
+    def why(self, alarm_id: str) -> Explanation:
+        """Why an alarm stands, or does not; for any asset and rule."""
+        ...
+
+    def load(self) -> FloodWatch:
+        """Operator load of the last ten minutes."""
+        ...
+
+    def shadows(self) -> Mapping[str, str | None]:
+        """Rules on trial, and which rule each is compared with."""
         ...
 
     def rule(self, rule_id: str) -> Mapping[str, object] | None:

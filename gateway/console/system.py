@@ -63,8 +63,9 @@ def routes(gateway: ConsolePort, feed: Feed, gate: Gate) -> APIRouter:
 
     @router.get("/stream", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
     async def stream(request: Request, last_event_id: Annotated[str | None, Header()] = None) -> Response:
-        """Server-Sent Events: ``snapshot`` (the standing alarms), then ``alarm`` (each transition); ``alive`` every
-        15 s. ``Last-Event-ID`` goes on where the reader stopped, or gives a fresh snapshot."""
+        """Server-Sent Events: ``snapshot`` (the standing alarms), then ``alarm`` (each transition) and ``load`` (alarms
+        of the last 10 min, flood or not); ``alive`` every 15 s. ``Last-Event-ID`` goes on where the reader stopped, or
+        gives a fresh snapshot."""
         if feed.subscribers >= MAX_STREAMS:
             raise Unavailable(f"{MAX_STREAMS} streams are open already")
         principal = principal_of(request)

@@ -8,9 +8,14 @@ import base64
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from gateway.console.port import Health, PointView, RawRow, StepRow
+from gateway.core.agreement import Agreement
+from gateway.core.load import Flood, FloodWatch, LoadReport
 from gateway.core.model import AlarmRecord, Asset, Device, Level, Micros, Transition
 from gateway.core.records import AssetRow, AuditRow, RejectedRow, TokenRow
+from gateway.core.why import Explanation
 
 COLOURS = {Level.I: "red", Level.II: "orange", Level.III: "yellow", Level.IV: "blue"}
 
@@ -82,6 +87,8 @@ def alarm(record: AlarmRecord) -> dict[str, Any]:
         "ack_channel": record.ack_channel,
         "comment": record.comment,
         "assigned_to": record.assigned_to,
+        "silenced": record.silenced,
+        "cause_code": record.cause_code,
         "retroactive": record.retroactive,
         "simulated": record.simulated,
         "shadow": record.shadow,
@@ -106,6 +113,64 @@ def transition(step: Transition) -> dict[str, Any]:
         "late": step.late,
         "alarm": alarm(step.record),
     }
+
+
+def explanation(found: Explanation) -> dict[str, Any]:
+    return {
+        "applies": found.applies,
+        "stands": found.stands,
+        "reasons": [{"code": r.code, "zh": r.zh, "en": r.en} for r in found.reasons],
+        "rungs": [
+            {
+                "level": rung.level.name,
+                "on": rung.on,
+                "beyond": rung.beyond,
+                "value": rung.value,
+                "limit": rung.limit,
+                "unit": rung.unit,
+                "distance": rung.distance,
+                "source": rung.source,
+                "on_delay_s": rung.on_delay / 1e6,
+                "off_delay_s": rung.off_delay / 1e6,
+                "pending_since": iso_or_none(rung.pending_since),
+                "raises_at": iso_or_none(rung.raises_at),
+                "readings_left": rung.readings_left,
+                "clearing_since": iso_or_none(rung.clearing_since),
+                "clears_at": iso_or_none(rung.clears_at),
+            }
+            for rung in found.rungs
+        ],
+        "never_reported": [point.point for point in found.points if not point.reported],
+        "in_schedule": found.in_schedule,
+        "schedule_changes_at": iso_or_none(found.schedule_changes_at),
+        "silent": found.silent,
+    }
+
+
+def flood(found: Flood | None) -> dict[str, Any] | None:
+    return (
+        None
+        if found is None
+        else {"since": iso(found.since), "until": iso_or_none(found.until), "alarms": found.alarms}
+    )
+
+
+def load_now(watch: FloodWatch) -> dict[str, Any]:
+    return {"alarms_10_min": watch.count, "flood": flood(watch.flood)}
+
+
+def load_report(report: LoadReport) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(report)
+    return found | {
+        "since": iso(report.since),
+        "until": iso(report.until),
+        "floods": [flood(one) for one in report.floods],
+    }
+
+
+def agreement(found: Agreement) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(found)
+    return plain
 
 
 def asset(row: AssetRow) -> dict[str, Any]:

@@ -48,6 +48,7 @@ from gateway.core.registry import Registry
 from gateway.core.rule import OnBadData, Rule, RuleSet, Stands, parts
 from gateway.core.schedule import Schedule
 from gateway.core.silence import SavedWatch, Silences, Touched
+from gateway.core.why import Explanation, explain, not_applicable
 from gateway.errors import CommandRefused
 
 DEFAULT_LATENESS: Micros = 10 * MINUTE
@@ -214,6 +215,30 @@ class Engine:
         """Rules of the asset's kind that cannot be applied to it, and what it lacks."""
         state = self._assets.get(asset)
         return state.plan.not_applicable if state is not None else {}
+
+    def why(self, alarm_id: str) -> Explanation:
+        """Why the alarm ``<asset>/<rule>`` is up, or why it is not; also for one that never was."""
+        asset_id, _, rule_id = alarm_id.rpartition("/")
+        asset = self._assets.get(asset_id)
+        rule = self.rules.get(rule_id)
+        record = self.alarm(alarm_id)
+        if asset is None:
+            return not_applicable(alarm_id, "no_asset", f"没有设施 {asset_id}", f"there is no asset {asset_id}")
+        if rule is None:
+            return not_applicable(alarm_id, "no_rule", f"没有规则 {rule_id}", f"there is no rule {rule_id}", record)
+        index = asset.plan.by_rule.get(rule_id)
+        if index is None:
+            lacks = asset.plan.not_applicable.get(rule_id)
+            if lacks is not None:
+                return not_applicable(alarm_id, "lacks", f"设施缺少 {lacks}", f"the asset lacks {lacks}", record)
+            if not rule.variant(asset_id).enabled:
+                return not_applicable(alarm_id, "disabled", "规则未启用", "the rule is not enabled", record)
+            zh, en = "规则不适用于该设施", "the rule is about other assets"
+            return not_applicable(alarm_id, "other_kind", zh, en, record)
+        check = asset.plan.checks[index]
+        edge = self._edges.get(check.rule.schedule) if check.rule.schedule is not None else None
+        in_schedule, changes_at = (True, None) if edge is None else (edge.on, edge.at)
+        return explain(asset, check, asset.alarms.get(rule_id), record, in_schedule, changes_at)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 

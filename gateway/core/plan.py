@@ -60,6 +60,7 @@ class Rung:
     on_readings: int
     off_delay: Micros
     evidence: tuple[Evidence, ...]
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +171,9 @@ def compile_check(rule: Rule, index: int, asset: Asset, surroundings: Surroundin
                 raise Missing("a clock")
             raises, holds = (scheduled(test, rule.schedule, surroundings) for test in (raises, holds))
         on_delay, on_readings, off_delay = _delays(rule, level)
-        rungs.append(
-            Rung(_raised_by_hazard(level or rule.level, asset), raises, holds, on_delay, on_readings, off_delay, found)
-        )
+        said = next((step.source for step in steps(rule.when) if step.level == level and step.source), rule.source)
+        severity = _raised_by_hazard(level or rule.level, asset)
+        rungs.append(Rung(severity, raises, holds, on_delay, on_readings, off_delay, found, said))
     return Check(
         index,
         rule,

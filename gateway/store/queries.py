@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from gateway.core.model import AlarmRecord, Asset, Device, Level, Transition
+from gateway.core.model import AlarmRecord, Asset, Device, Level, Micros, Transition
 from gateway.core.records import (
     AlarmFilter,
     AssetFilter,
@@ -94,6 +94,14 @@ def transitions(connection: sa.Connection, after: int, limit: int) -> list[tuple
     statement = sa.select(table.c.position, table.c.document).where(table.c.position > after)
     statement = statement.order_by(table.c.position, table.c.at, table.c.alarm_id, table.c.rev).limit(limit)
     return [(position, _TRANSITION.decode(document)) for position, document in connection.execute(statement)]
+
+
+def transitions_between(connection: sa.Connection, since: Micros, until: Micros, limit: int) -> list[Transition]:
+    """Steps with since ≤ at < until in their order, the first ``limit``."""
+    table = schema.transitions
+    statement = sa.select(table.c.document).where(table.c.at >= since, table.c.at < until)
+    statement = statement.order_by(table.c.at, table.c.position, table.c.alarm_id, table.c.rev).limit(limit)
+    return [_TRANSITION.decode(document) for document in connection.execute(statement).scalars()]
 
 
 def assets(connection: sa.Connection, wanted: AssetFilter, limit: int, cursor: str | None) -> Page[AssetRow]:

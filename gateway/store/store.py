@@ -176,6 +176,10 @@ class Store:
         """(position, transition) of all alarms behind journal position ``after``, in order of the journal."""
         return await self._read(lambda c: queries.transitions(c, after, limit))
 
+    async def transitions_between(self, since: Micros, until: Micros, limit: int) -> list[Transition]:
+        """Steps with since ≤ at < until in their order, the first ``limit``."""
+        return await self._read(lambda c: queries.transitions_between(c, since, until, limit))
+
     async def assets(self, wanted: AssetFilter, limit: int, cursor: str | None = None) -> Page[AssetRow]:
         """Assets by id."""
         return await self._read(lambda c: queries.assets(c, wanted, limit, cursor))

@@ -156,7 +156,7 @@ def test_every_limit_has_a_deadband_and_a_clear_delay_even_when_nobody_wrote_one
         ("{rule: x, applies_to: {kind: pump}, when: {point: wetwell, deviation: {from: {point: flow}, above: 1}}}",
          "`flow` is measured in m³/h, `wetwell` in m"),
         ("{rule: x, applies_to: {kind: road}, when: {stands: flood-mode}}", "there is no rule flood-mode"),
-        ("{rule: x, applies_to: {kind: road}, when: {stands: {rule: x, link: feeder, anywhere: true}}}", "not two of them"),
+        ("{rule: x, applies_to: {kind: road}, when: {stands: {rule: x, link: feeder, anywhere: true}}}", "not two of them"),  # noqa: E501
         ("{rule: x, applies_to: {kind: road}, when: {bad: depht}}", "did you mean `depth`?"),
         ("{rule: x, applies_to: {kind: road}, when: {point: depth, above: 5}, schedule: {between: [25:00, 06:00]}}",
          "a moment is 22:00"),

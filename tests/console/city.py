@@ -16,6 +16,7 @@ from gateway.console.app import create_app
 from gateway.console.feed import Feed
 from gateway.console.port import Health, Part, PointView, RawRow, Records, StepRow
 from gateway.console.server import ConsoleServer
+from gateway.core.load import FloodWatch
 from gateway.core.model import (
     SECOND,
     AlarmRecord,
@@ -33,6 +34,7 @@ from gateway.core.model import (
     Transition,
 )
 from gateway.core.records import Role
+from gateway.core.why import Explanation, PointNow, Reason, RungNow, not_applicable
 from gateway.errors import CommandRefused
 from gateway.store.store import Store
 
@@ -95,6 +97,7 @@ class SmallGateway:
     healthy: bool = True
     submitted: list[Command] = field(default_factory=list)
     rows: list[RawRow | StepRow] = field(default_factory=list)
+    watch: FloodWatch = field(default_factory=FloodWatch)
 
     @property
     def records(self) -> Records:
@@ -129,6 +132,22 @@ class SmallGateway:
         if asset_id != "lamp-1":
             return []
         return [PointView("power", 0.5, "W", Quality.GOOD, START, START + 1, "d-1")]
+
+    def why(self, alarm_id: str) -> Explanation:
+        asset, _, rule = alarm_id.partition("/")
+        if asset not in ("lamp-1", "lamp-2"):
+            return not_applicable(alarm_id, "no_asset", f"没有设施 {asset}", f"there is no asset {asset}")
+        if rule != "lamp-out":
+            return not_applicable(alarm_id, "no_rule", f"没有规则 {rule}", f"there is no rule {rule}")
+        rung = RungNow(Level.IV, asset == "lamp-1", asset == "lamp-1", 0.5, 20.0, "W", -19.5, "CJJ 89")
+        reason = Reason("above", "条件成立", "the condition is true")
+        return Explanation(alarm_id, True, asset == "lamp-1", [reason], None, [rung], [PointNow("power", True, 0.5)])
+
+    def load(self) -> FloodWatch:
+        return self.watch
+
+    def shadows(self) -> Mapping[str, str | None]:
+        return {"lamp-out-strict": "lamp-out"}
 
     def rule(self, rule_id: str) -> Mapping[str, object] | None:
         return {"rule": rule_id, "when": {"point": "power"}} if rule_id == "lamp-out" else None

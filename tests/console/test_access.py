@@ -33,6 +33,9 @@ NEEDS = {
         "assign": Role.OPERATOR,
         "out-of-service": Role.SUPERVISOR,
         "in-service": Role.SUPERVISOR,
+        "silence": Role.OPERATOR,
+        "confirm": Role.SUPERVISOR,
+        "force-clear": Role.SUPERVISOR,
     }.items()
 }
 FILLED = {"{alarm_id}": "lamp-1%2Flamp-out", "{asset_id}": "lamp-1", "{name}": "nobody"}
@@ -42,6 +45,7 @@ ANY_BODY = {
     "reason": "r",
     "seconds": 60,
     "work": "w",
+    "cause_code": "c",
     "to": "li",
     "role": "viewer",
     "name": "x",

@@ -12,6 +12,7 @@ from gateway.console.port import RawRow, StepRow
 from gateway.core.model import (
     MINUTE,
     SECOND,
+    Condition,
     Frame,
     FrameKind,
     FrameRejected,
@@ -116,6 +117,58 @@ async def test_why_shows_the_record_the_rule_and_what_the_asset_reports(tmp_path
         assert why["last_transition"]["cause"] == "T3"
         assert why["points"][0]["value"] == 0.5
         assert why["points"][0]["source_time"] == "2025-07-20T06:30:00Z"
+        assert why["explanation"]["reasons"][0] == {"code": "above", "zh": "条件成立", "en": "the condition is true"}
+        assert why["explanation"]["rungs"][0]["distance"] == -19.5
+
+
+async def test_why_also_says_why_an_alarm_that_never_was_does_not_stand(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client() as client:
+        console.gateway.rows = [RawRow(console.gateway.now() - SECOND, 96.0, Quality.GOOD, None)]
+        why = (await client.get("/api/v1/alarms/lamp-2%2Flamp-out/why")).json()
+        assert (why["alarm"], why["last_transition"], why["explanation"]["stands"]) == (None, None, False)
+        assert [sample["value"] for sample in why["samples"]["power"]] == [96.0]
+
+
+async def test_operator_load_of_a_period_and_of_now(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client(Role.VIEWER) as client:
+        for number in range(12):
+            await console.gateway.commit(step(record(f"lamp-{number}", rev=1)))
+            console.gateway.watch.take(step(record(f"lamp-{number}", rev=1)))
+        acked = record("lamp-0", rev=2, acked=True)
+        await console.gateway.commit(step(acked, record("lamp-0"), "T10", notify=False))
+        load = (
+            await client.get(
+                "/api/v1/operator-load", params={"since": "2025-07-20T06:30:00Z", "until": "2025-07-20T07:00:00Z"}
+            )
+        ).json()
+        assert (load["alarms"], load["peak_10_min"], load["share_above_10"]) == (12, 12, 33.33)
+        assert load["periods"] == [12, 0, 0]
+        assert load["by_level"] == {"I": 0, "II": 0, "III": 12, "IV": 0}
+        assert load["most_frequent"] == [{"rule": "lamp-out", "alarms": 12, "share": 100.0}]
+        assert [flood["alarms"] for flood in load["floods"]] == [12]
+        assert load["to_acknowledge"] == {"count": 1, "median_s": 2.0, "p90_s": 2.0, "longest_s": 2.0}
+        assert load["now"]["alarms_10_min"] == 12
+        assert load["now"]["flood"]["until"] is None
+        for wrong in ({"since": "yesterday"}, {"since": "2025-07-20T07:00:00Z", "until": "2025-07-20T07:00:00Z"}):
+            assert (await client.get("/api/v1/operator-load", params=wrong)).status_code == 422
+
+
+async def test_a_rule_on_trial_is_compared_with_the_rule_in_force(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client(Role.VIEWER) as client:
+        for rule, shadow in (("lamp-out", False), ("lamp-out-strict", True)):
+            for asset in ("lamp-1", "lamp-2") if not shadow else ("lamp-1",):
+                up = record(asset, rule, shadow=shadow)
+                over = record(asset, rule, rev=11, shadow=shadow, cond=Condition.NORMAL)
+                await console.gateway.commit(step(up), step(over, up, "T6"))
+        (found,) = (
+            await client.get(
+                "/api/v1/shadow", params={"since": "2025-07-20T06:00:00Z", "until": "2025-07-20T07:00:00Z"}
+            )
+        ).json()
+        assert found == {
+            "shadow": "lamp-out-strict", "other": "lamp-out", "occurrences": 1, "both": 1, "only_shadow": 0,
+            "only_other": 1, "both_s": 10.0, "only_shadow_s": 0.0, "only_other_s": 10.0, "assets_that_differ": ["lamp-2"],
+        }  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------ actions

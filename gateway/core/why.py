@@ -1,0 +1,225 @@
+"""Why an alarm stands, and why one does not: everything its rule looks at, with the numbers, the timers and the reason.
+
+For people: ``reasons`` says it in sentences, in Chinese and English, the deciding one first.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.core.alarms import NOT_TIMING, Alarm
+from gateway.core.model import SECOND, AlarmRecord, IsaState, Level, Micros, Quality, Shelve, Value
+from gateway.core.plan import Check, Rung
+from gateway.core.points import AssetState
+
+
+class RungNow(msgspec.Struct, frozen=True):
+    """One level of the rule now. ``beyond``: its limit is exceeded (None: cannot be known); ``distance``: value minus
+    limit. Pending: ``since`` when the condition is true, and ``due_at`` when it would be raised (None: waits for
+    ``readings_left`` more readings, or the data is not good). Clearing likewise."""
+
+    level: Level
+    on: bool
+    beyond: bool | None
+    value: Value = None
+    limit: float | None = None
+    unit: str = ""
+    distance: float | None = None
+    source: str = ""
+    on_delay: Micros = 0
+    off_delay: Micros = 0
+    pending_since: Micros | None = None
+    raises_at: Micros | None = None
+    readings_left: int = 0
+    clearing_since: Micros | None = None
+    clears_at: Micros | None = None
+
+
+class PointNow(msgspec.Struct, frozen=True):
+    """The newest live reading of one point the rule looks at."""
+
+    point: str
+    reported: bool
+    value: Value = None
+    quality: Quality | None = None
+    reason: str | None = None
+    source_time: Micros | None = None
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """One sentence; ``code`` for programs."""
+
+    code: str
+    zh: str
+    en: str
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """``applies``: the rule speaks of this asset; if not, ``reasons`` says what is missing."""
+
+    alarm_id: str
+    applies: bool
+    stands: bool
+    reasons: list[Reason]
+    record: AlarmRecord | None = None
+    rungs: list[RungNow] = []
+    points: list[PointNow] = []
+    in_schedule: bool = True
+    schedule_changes_at: Micros | None = None
+    silent: bool = False
+
+
+def explain(
+    asset: AssetState,
+    check: Check,
+    alarm: Alarm | None,
+    record: AlarmRecord | None,
+    in_schedule: bool,
+    schedule_changes_at: Micros | None,
+) -> Explanation:
+    """Why the alarm of ``check`` on ``asset`` is as it is. ``record`` as ``Engine.alarm`` gives it."""
+    rungs = [_rung(asset, check, alarm, i, rung) for i, rung in enumerate(check.rungs)]
+    points = [_point(asset, name) for name in sorted(check.points)]
+    stands = record is not None and record.is_active
+    silent = any(silence.key in asset.silent for silence in check.silences)
+    reasons = [
+        *(_overlay(record) if record is not None else ()),
+        *(
+            ()
+            if in_schedule
+            else (Reason("schedule", "当前不在规则生效时段", "the rule is not in force at this hour"),)
+        ),
+        *_of_data(points),
+        *_of_rungs(rungs, stands),
+    ]
+    if not reasons:
+        reasons.append(Reason("normal", "条件不满足", "the condition is not true"))
+    return Explanation(
+        f"{asset.id}/{check.rule.id}",
+        True,
+        stands,
+        reasons,
+        record,
+        rungs,
+        points,
+        in_schedule,
+        schedule_changes_at,
+        silent,
+    )
+
+
+def not_applicable(alarm_id: str, code: str, zh: str, en: str, record: AlarmRecord | None = None) -> Explanation:
+    """The rule does not speak of the asset."""
+    return Explanation(alarm_id, False, False, [Reason(code, zh, en)], record)
+
+
+def _rung(asset: AssetState, check: Check, alarm: Alarm | None, i: int, rung: Rung) -> RungNow:
+    value, limit, unit = check.evidence(asset, i)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and limit is not None
+    on = alarm is not None and i < alarm.on
+    pending = alarm.on_since[i] if alarm is not None and not on and alarm.on_since[i] != NOT_TIMING else None
+    clearing = alarm.off_since[i] if alarm is not None and on and alarm.off_since[i] != NOT_TIMING else None
+    held = alarm is not None and bool(alarm.unknown >> i & 1)
+    left = max(0, rung.on_readings - 1 - alarm.count[i]) if alarm is not None and pending is not None else 0
+    return RungNow(
+        rung.level,
+        on,
+        rung.raises(asset),
+        value,
+        limit,
+        unit,
+        round(value - limit, 6) if number and limit is not None else None,  # type: ignore[operator]
+        rung.source,
+        rung.on_delay,
+        rung.off_delay,
+        pending,
+        None if pending is None or held or left else pending + rung.on_delay,
+        left,
+        clearing,
+        None if clearing is None or held else clearing + rung.off_delay,
+    )
+
+
+def _point(asset: AssetState, name: str) -> PointNow:
+    state = asset.points.get(name)
+    if state is None or not state.reported:
+        return PointNow(name, False)
+    return PointNow(name, True, state.value, state.quality, state.reason, state.source_time)
+
+
+def _overlay(record: AlarmRecord) -> list[Reason]:
+    """What keeps an alarm from being told, whatever its condition."""
+    found: list[Reason] = []
+    if record.out_of_service is not None:
+        away = record.out_of_service
+        found.append(Reason("out_of_service", f"停用检修：{away.work}（{away.by}：{away.reason}）",
+                            f"out of service for {away.work} ({away.by}: {away.reason})"))  # fmt: skip
+    if record.suppressed_by:
+        causes = ", ".join(record.suppressed_by)
+        found.append(Reason("suppressed", f"被上级报警抑制：{causes}", f"suppressed by {causes}"))
+    if record.shelve is not Shelve.UNSHELVED:
+        found.append(Reason("shelved", "已搁置，到期自动恢复", "shelved until `unshelve_at`"))
+    if not record.enabled:
+        found.append(Reason("disabled", "规则已停用", "its rule was taken out of force"))
+    if record.latched and record.isa_state is not IsaState.NORM:
+        found.append(Reason("latched", "锁存：现场核实后复位", "latched: it waits for somebody to look and reset it"))
+    if record.shadow:
+        found.append(Reason("shadow", "试运行规则，只记录不通知", "a rule on trial: recorded, told to nobody"))
+    return found
+
+
+def _of_data(points: list[PointNow]) -> list[Reason]:
+    found: list[Reason] = []
+    for point in points:
+        if not point.reported:
+            found.append(Reason("never_reported", f"{point.point} 从未上报", f"{point.point} was never reported"))
+        elif point.quality is not Quality.GOOD:
+            why = f" ({point.reason})" if point.reason else ""
+            found.append(Reason("bad_data", f"{point.point} 数据不可信{why}：保持原状态",
+                                f"{point.point} is {point.quality}{why}: the alarm is held as it was"))  # fmt: skip
+    return found
+
+
+def _of_rungs(rungs: list[RungNow], stands: bool) -> list[Reason]:
+    """The rung that decides: the highest that is on, else the first that is on its way, else the nearest limit."""
+    on = [rung for rung in rungs if rung.on]
+    if on:
+        top = on[-1]
+        found = [Reason("above", f"{top.level.name} 级条件成立：{_numbers(top)}",
+                        f"level {top.level.name}: {_numbers(top)}{_source(top)}")]  # fmt: skip
+        if top.clearing_since is not None:
+            found.append(Reason("clearing", f"正在恢复，延时 {_seconds(top.off_delay)}",
+                                f"clearing: inside the limit, {_seconds(top.off_delay)} must pass"))  # fmt: skip
+        elif top.beyond is False:
+            found.append(Reason("deadband", "已回到限值内，但仍在回差内", "inside the limit, but not by the deadband"))
+        return found
+    pending = next((rung for rung in rungs if rung.pending_since is not None), None)
+    if pending is not None:
+        text = f"还差 {pending.readings_left} 次读数" if pending.readings_left else f"延时 {_seconds(pending.on_delay)}"
+        english = (
+            f"{pending.readings_left} more readings in a row"
+            if pending.readings_left
+            else f"it must last for {_seconds(pending.on_delay)}"
+        )
+        return [Reason("pending", f"条件已成立，{text}后报警", f"the condition is true; {english}")]
+    nearest = next((rung for rung in rungs if rung.distance is not None), None)
+    if nearest is not None and not stands:
+        return [Reason("below", f"未越限：{_numbers(nearest)}", f"not beyond the limit: {_numbers(nearest)}")]
+    return []
+
+
+def _numbers(rung: RungNow) -> str:
+    if rung.limit is None:
+        return f"{rung.value}"
+    value = f"{rung.value:g}" if isinstance(rung.value, float) else f"{rung.value}"
+    gap = "" if rung.distance is None else f" ({rung.distance:+g})"
+    unit = f" {rung.unit}" if rung.unit else ""
+    return f"{value}{unit} / {rung.limit:g}{unit}{gap}"
+
+
+def _source(rung: RungNow) -> str:
+    return f" [{rung.source}]" if rung.source else ""
+
+
+def _seconds(length: Micros) -> str:
+    return f"{length / SECOND:g} s"

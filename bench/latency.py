@@ -51,7 +51,7 @@ def run(
 async def _measure(folder: Path, probes: int, quiet_probes: int, rate: float, devices: int) -> dict[str, Any]:
     gauges = folder / "probes.yaml"
     names = [f"probe-{number:04}" for number in range(probes + quiet_probes)]
-    _write_gauges(gauges, names)
+    write_gauges(gauges, names)
     async with Stand(folder) as stand:
         gateway = await stand.gateway("mosquitto", Plan(devices=devices), more_assets=[gauges])
         await gateway.warm()
@@ -147,7 +147,8 @@ class Probe:
             self._took.setdefault(name, now - self._sent[name])
 
 
-def _write_gauges(path: Path, names: list[str]) -> None:
+def write_gauges(path: Path, names: list[str]) -> None:
+    """An asset file of pipe gauges that send only what a probe tells them to."""
     assets = [{"asset": name, "kind": "pipe", "name": name} for name in names]
     devices = [
         {"device": name, "asset": name, "profile": "generic/json-pipe", "address": name, "expected_interval": "1h"}

@@ -68,6 +68,11 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         "bench.engine",
         targets={"readings_per_second_1000": ">= 250000", "slowdown_1000_to_100000": "<= 1.25"},
     ),
+    "storm": Benchmark(
+        "20,000 alarms raised within a second, and cleared: when all are stored, outboxed and on the stream.",
+        "bench.storm",
+    ),
+    "backtest": Benchmark("Ten million kept readings through a set of rules.", "bench.backtest"),
     "journal": Benchmark(
         "Durable batches a second, of one frame and of 500.",
         "bench.journal",

@@ -190,6 +190,10 @@ class Load:
                 cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE, stderr=log, preexec_fn=die_with_parent,
             )  # fmt: skip
 
+    def go_on_at(self, place: int, period: int) -> None:
+        """The next load begins with a sequence that is ``place`` within ``period``."""
+        self._sequence += (place - self._sequence) % period
+
     async def ended(self) -> dict[str, Any]:
         """Wait for the end of the sending and the last acknowledgement; gives the load's own summary."""
         assert self._process is not None

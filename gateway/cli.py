@@ -139,6 +139,19 @@ def tell_stories(
     raise typer.Exit(1 if failed else 0)
 
 
+@app.command()
+def backtest(
+    rules: Annotated[Path, typer.Argument(help="Rule file or folder to try.")],
+    data: Annotated[Path, typer.Option("--data", help="Data folder of a gateway, running or not.", file_okay=False)],
+    since: Annotated[str, typer.Option("--from", help="ISO 8601 with zone.")],
+    until: Annotated[str, typer.Option("--to", help="ISO 8601 with zone.")],
+) -> None:
+    """What rules would have made of the readings that are kept: a JSON report, beside the rules in force."""
+    from gateway.backtest import run_backtest
+
+    typer.echo(jsonlib.dumps(run_backtest(rules, data, since, until), ensure_ascii=False, indent=2))
+
+
 @app.command("import-assets")
 def import_assets(
     file: Annotated[Path, typer.Argument(help="Assets and devices: .yaml or .csv.")],

@@ -193,7 +193,7 @@ class _Evening:
                 simulation.soon(self.begin_at + 145, simulation.from_a_stranger)
 
         words = ("{}的液位计发送乱码", "the gauge of {} talks nonsense")
-        yield self._begin(130, "nonsense", self.gauge, words, speak)
+        yield self._begin(130, "nonsense", self.gauge, words, speak, "gauge-fault")
         words = ("{}的液位计恢复正常", "the gauge of {} speaks sense again")
         yield self._end(146, "nonsense", self.gauge, words, change(self.gauge))
 

@@ -462,6 +462,7 @@ def _companion(rule: Rule) -> Iterable[Rule]:
             response_zh="检查仪表与接线",
             response_en="Check the instrument and its wiring",
             notify=("instrument",),
+            sla=Sla(None, 3 * 24 * 3600 * SECOND, "working_days"),
             source=f"on_bad_data of {rule.id}",
             file=rule.file,
             line=rule.line,

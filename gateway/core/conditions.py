@@ -260,7 +260,8 @@ class Compiler:
                 or not isinstance(state.value, (int, float))
             ):
                 return None
-            return window.change(state.source_time, state.value)
+            found = window.change(state.source_time, state.value)
+            return None if found is None else rounded(found)
 
         def test(asset: AssetState) -> Truth:
             found = change(asset)
@@ -385,7 +386,8 @@ class Compiler:
         key = (point, leaf.over)
         self.windows.add(key)
         function = _FUNCTIONS[leaf.function]
-        grows = leaf.function in _GROWS and leaf.side is Side.ABOVE
+        # More values make a maximum greater and a minimum smaller: the truth that they cannot take back.
+        certain = None if leaf.function is Over.MEAN else (leaf.function in _GROWS) is (leaf.side is Side.ABOVE)
 
         def found(asset: AssetState) -> float | None:
             state, window = asset.points.get(point), asset.windows.get(key)
@@ -400,9 +402,7 @@ class Compiler:
                 return None
             truth = compare(value, bound)
             window, state = asset.windows[key], asset.points[point]
-            if window.reaches_back(state.source_time) or (truth and grows):
-                return truth
-            return None
+            return truth if truth is certain or window.reaches_back(state.source_time) else None
 
         self.evidence.append(Evidence(test, found, lambda _: fixed, leaf.unit))
         return test
@@ -419,7 +419,7 @@ class Compiler:
             if state is None or window is None or state.quality is not GOOD:
                 return None
             values = window.values(state.source_time)
-            return max(values) - min(values) if values else None
+            return _spread(values) if values else None
 
         def test(asset: AssetState) -> Truth:
             own = spread(asset)
@@ -427,7 +427,7 @@ class Compiler:
                 return None
             if own >= change:
                 return False
-            if not asset.windows[key].reaches_back(asset.points[point].source_time, 0.9):
+            if not asset.windows[key].reaches_back(asset.points[point].source_time, 1.0):
                 return None
             if link is None or around is None:
                 return True
@@ -631,6 +631,10 @@ def _number_of(asset: AssetState, point: str) -> float | None:
     return float(value) if (type(value) is float or type(value) is int) and value == value else None
 
 
+def _spread(values: Sequence[float]) -> float:
+    return rounded(max(values) - min(values))
+
+
 def _changes(values: Sequence[float]) -> float:
     return float(sum(before != after for before, after in pairwise(values)))
 
@@ -640,10 +644,10 @@ _FUNCTIONS: dict[Over, Callable[[Sequence[float]], float]] = {
     Over.MIN: min,
     Over.MAX: max,
     Over.COUNT: lambda values: float(len(values)),
-    Over.SPREAD: lambda values: max(values) - min(values),
+    Over.SPREAD: _spread,
     Over.CHANGES: _changes,
 }
-_GROWS = (Over.MAX, Over.COUNT, Over.SPREAD, Over.CHANGES)  # what is above a limit now stays so with more values
+_GROWS = (Over.MAX, Over.COUNT, Over.SPREAD, Over.CHANGES)
 
 
 def _step_at(leaf: Leaf, level: Level | None) -> Step | None:

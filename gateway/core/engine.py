@@ -8,7 +8,7 @@ same transitions as waking on time, and replaying the journal gives the same eng
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -105,6 +105,7 @@ class _SavedAsset(msgspec.Struct, array_like=True):
     points: dict[str, PointState]
     windows: list[tuple[str, Micros, list[tuple[Micros, float]]]]
     watches: list[SavedWatch]
+    counted: list[str] = []
 
 
 class _Saved(msgspec.Struct, array_like=True):
@@ -461,7 +462,7 @@ class Engine:
                 checks |= plan.banded
             if plan.windows and quality is GOOD and isinstance(value, (int, float)):
                 for window in plan.windows:
-                    asset.windows[window].add(order, value)
+                    asset.windows[window].add(order, float(value), kind is bool)
 
         if asset is not None and device is not None:
             if keyed:
@@ -521,7 +522,8 @@ class Engine:
             parent, group = joined
             membership = asset.plan.memberships[index]
             was = asset.id in group.true
-            if (membership.where(asset) is True) is not was:
+            is_ = membership.where(asset)
+            if is_ is not None and is_ is not was:  # of unknown truth it stays as it was
                 (group.true.discard if was else group.true.add)(asset.id)
                 check = parent.plan.checks[parent.plan.groups[membership.group]]
                 self._judge(parent, check, now, out, counted, late)
@@ -869,10 +871,22 @@ class Engine:
 
     # -- groups -------------------------------------------------------------------------------------------------------
 
-    def _regroup(self, asset: Asset) -> None:
-        """Count an asset among the members of the assets its links name."""
+    def _counted(self, state: AssetState) -> list[str]:
+        """The groups in which an asset counts as fulfilling the condition now."""
+        return [
+            membership.group
+            for membership, joined in zip(state.plan.memberships, state.parents, strict=False)
+            if joined is not None and state.id in joined[1].true
+        ]
+
+    def _regroup(self, asset: Asset, counted: Sequence[str] | None = None) -> None:
+        """Count an asset among the members of the assets its links name. Where its truth is unknown it stays as it was,
+        or as ``counted`` says."""
         state = self._assets[asset.asset]
         self._leave_groups(state)
+        if counted is None:
+            counted = state.counted
+        state.counted = ()
         parents: list[tuple[AssetState, Group] | None] = []
         for membership in state.plan.memberships:
             parent = self._assets.get(asset.links.get(membership.link, ""))
@@ -882,11 +896,13 @@ class Engine:
                 continue
             parents.append((parent, group))
             group.size += 1
-            if membership.where(state) is True:
+            truth = membership.where(state)
+            if truth is True or (truth is None and membership.group in counted):
                 group.true.add(state.id)
         state.parents = tuple(parents)
 
     def _leave_groups(self, state: AssetState) -> None:
+        state.counted = tuple(self._counted(state)) or state.counted
         for joined in state.parents:
             if joined is not None:
                 _, group = joined
@@ -950,6 +966,7 @@ class Engine:
                     asset.points,
                     [(point, span, list(window.samples)) for (point, span), window in asset.windows.items()],
                     watches.get(asset.id, []),
+                    self._counted(asset),
                 )
                 for asset in self._assets.values()
             ],
@@ -993,8 +1010,9 @@ class Engine:
         self._bind_all()
         for kept in saved.assets:
             self._silences.load_watches(self._assets[kept.id], kept.watches)
+        counted = {kept.id: kept.counted for kept in saved.assets if kept.counted}
         for one in self.registry.assets():
-            self._regroup(one)
+            self._regroup(one, counted.get(one.asset, ()))
         self._count_up()
         self._next_no = saved.next_no
         self._heap = []

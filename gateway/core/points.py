@@ -54,21 +54,21 @@ class Window:
         self.span = span
         self.samples: deque[tuple[Micros, float]] = deque(samples)
 
-    def add(self, at: Micros, value: float) -> None:
-        """A sample newer than all before it."""
+    def add(self, at: Micros, value: float, is_state: bool = False) -> None:
+        """A sample newer than all before it; ``is_state``: true or false as 1 or 0."""
         samples = self.samples
         if (
             not samples
             or at - samples[-1][0] >= self.span // 256
-            or (len(samples) < WINDOW_ROOM and (type(value) is bool and value != samples[-1][1]))
+            or (is_state and value != samples[-1][1] and len(samples) < WINDOW_ROOM)
         ):
             samples.append((at, value))
         oldest = at - self.span
-        while samples[0][0] < oldest:
+        while len(samples) > 1 and samples[1][0] <= oldest:  # the one before the span says how far back we know
             samples.popleft()
 
     def reaches_back(self, at: Micros, share: float = 0.5) -> bool:
-        """Whether the values cover at least this share of the span before ``at``."""
+        """Whether we know the values of at least this share of the span before ``at``."""
         return bool(self.samples) and at - self.samples[0][0] >= self.span * share
 
     def values(self, at: Micros) -> list[float]:
@@ -123,7 +123,19 @@ def own(mapping: dict[Key, Kept]) -> dict[Key, Kept]:
 class AssetState:
     """Everything the engine knows of one asset: its points, its alarms, what it is watched for."""
 
-    __slots__ = ("alarms", "devices", "groups", "id", "live", "parents", "plan", "points", "silent", "windows")
+    __slots__ = (
+        "alarms",
+        "counted",
+        "devices",
+        "groups",
+        "id",
+        "live",
+        "parents",
+        "plan",
+        "points",
+        "silent",
+        "windows",
+    )
 
     def __init__(self, asset_id: str, plan: Plan) -> None:
         self.id = asset_id
@@ -137,6 +149,7 @@ class AssetState:
         self.windows: dict[tuple[str, Micros], Window] = NOTHING
         self.groups: dict[str, Group] = NOTHING
         self.parents: tuple[tuple[AssetState, Group] | None, ...] = ()  # beside plan.memberships
+        self.counted: tuple[str, ...] = ()  # between leaving its groups and joining them anew: where it counted
         self.devices: tuple[str, ...] = ()
 
 

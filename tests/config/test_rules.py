@@ -249,18 +249,23 @@ def test_nesting_without_end_is_refused() -> None:
 # -- the shipped rules ---------------------------------------------------------------------------------------------
 
 
+# Only recorded, never told to anybody: what others ask for, and what the journal wants to know.
+JOURNALLED = {"storm-mode", "pressure-drop", "alarm-flood", "manhole-shock", "manhole-vibration"}
+
+
 def test_the_shipped_rules_say_what_to_do_in_both_languages() -> None:
     rules = load_rules(shipped_texts())
-    assert len(rules) >= 30
+    assert len(rules) >= 75
+    assert {rule.id for rule in rules if not rule.annunciates} == JOURNALLED
     for rule in rules:
-        assert rule.title_zh, rule.id
         assert re.search(r"[一-鿿]", rule.title_zh), rule.id
         assert rule.title_en != rule.id, rule.id
-        assert rule.response_zh, rule.id
-        assert rule.response_en, rule.id
-        assert rule.notify, rule.id
-        assert rule.sla, rule.id
         assert rule.consequence, rule.id
+        if rule.annunciates:
+            assert rule.response_zh, rule.id
+            assert rule.response_en, rule.id
+            assert rule.notify, rule.id
+            assert rule.sla, rule.id
 
 
 def shipped_stories() -> list[Story]:

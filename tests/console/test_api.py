@@ -167,7 +167,8 @@ async def test_a_rule_on_trial_is_compared_with_the_rule_in_force(tmp_path: Path
         ).json()
         assert found == {
             "shadow": "lamp-out-strict", "other": "lamp-out", "occurrences": 1, "both": 1, "only_shadow": 0,
-            "only_other": 1, "both_s": 10.0, "only_shadow_s": 0.0, "only_other_s": 10.0, "assets_that_differ": ["lamp-2"],
+            "only_other": 1, "both_s": 10.0, "only_shadow_s": 0.0, "only_other_s": 10.0,
+            "assets_that_differ": ["lamp-2"],
         }  # fmt: skip
 
 

@@ -176,6 +176,8 @@ def evening() -> tuple[tuple[Frame, ...], ...]:
     step(2, lambda at: command(CommandName.RESET, "cover-2/manhole-open", None, at, "c-3"))
     step(2, lambda at: command(CommandName.RESET, "cover-2/manhole-open", None, at, "c-3"))  # the same once more
     step(9, *(said("lamp-2", {**burning, "power": 90.0 + i}, kind="lamp") for i in range(5)))
+    step(9, said("cover-3", {"tilt": 1.0}))
+    step(40, said("cover-3", {"tilt": 19.0}))  # raised again before anybody has acknowledged it
     step(400, lambda at: control(FrameKind.TICK, b"", at))
     return tuple(batches)
 

@@ -65,6 +65,10 @@ RULES = """
       - {point: depth, window: {over: 40s, function: spread, above: 20}}
       - not: {stands: {rule: basin-flooded, link: catchment}}
   response: look
+- rule: flickers
+  applies_to: {kind: road}
+  when: {point: device_fault, window: {over: 60s, function: changes, above: 2}}
+  response: look
 - rule: unlike
   applies_to: {kind: road}
   when: {point: depth, deviation: {from: {neighbours: catchment}, above: 10}}
@@ -104,6 +108,7 @@ steps = st.lists(
         st.one_of(
             st.tuples(st.just("depth"), st.sampled_from(ROADS), depths),
             st.tuples(st.just("battery"), st.sampled_from(ROADS), st.sampled_from([10.0, 19.0, 22.0, 90.0])),
+            st.tuples(st.just("device_fault"), st.sampled_from(ROADS), st.booleans()),
             st.tuples(st.just("rssi"), st.sampled_from(ROADS), st.sampled_from([-90.0, -40.0])),
             st.tuples(st.just("bad"), st.sampled_from(ROADS), st.sampled_from([Quality.BAD, Quality.UNCERTAIN])),
             st.tuples(st.just("late"), st.sampled_from(ROADS), depths),
@@ -143,7 +148,7 @@ def street() -> Street:
 def play(town: Street, at: float, step: tuple[str, Any, Any]) -> None:
     kind, whom, what = step
     match kind:
-        case "depth" | "battery" | "rssi":
+        case "depth" | "battery" | "rssi" | "device_fault":
             town.send(at, whom, **{kind: what})
         case "bad":
             town.send(at, whom, quality=what, depth=None)
@@ -344,10 +349,11 @@ def test_law_11_a_duplicated_delivery_gives_the_same_alarms_as_a_clean_one(scrip
     sent: list[tuple[float, tuple[str, Any, Any]]] = []
     for at, step in times(script):
         play(noisy, at, step)
-        if step[0] in ("depth", "battery", "rssi") and all(s[0] != at or s[1][:2] != step[:2] for s in sent):
+        measured = step[0] in ("depth", "battery", "rssi", "device_fault")
+        if measured and all(s[0] != at or s[1][:2] != step[:2] for s in sent):
             sent.append((at, step))
-        for measured, (point, road, value) in random.sample(sent, min(len(sent), random.randrange(4))):
-            again = noisy.send(max(at, noisy.now), road, measured=measured, **{point: value})
+        for then, (point, road, value) in random.sample(sent, min(len(sent), random.randrange(4))):
+            again = noisy.send(max(at, noisy.now), road, measured=then, **{point: value})
             # Older than the lateness it is late all the same; a duplicate it is in any case.
             assert again.keep == []
             assert again.duplicates == 1

@@ -59,7 +59,7 @@ async def _measure(folder: Path, alarms: int) -> dict[str, Any]:
         await gateway.warm()
         raised = await _storm(gateway, "UNACK", alarms, ALARM_FIRST)
         cleared = await _storm(gateway, "RTNUN", alarms, ALARM_LAST + 1)
-        kept = DataFolder(folder / "data")
+        kept = DataFolder(gateway.process.data)
         steps = [t for t in kept.transitions() if t.alarm_id.startswith("load-") and t.alarm_id.endswith(RULE)]
         outboxed = sum(row.alarm_id.startswith("load-") and row.alarm_id.endswith(RULE) for row in kept.outbox())
     say(f"  raised {raised}, cleared {cleared}")

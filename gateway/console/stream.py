@@ -20,7 +20,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[FeedEvent, None], allowed: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(self, events: AsyncGenerator[list[FeedEvent], None], allowed: Callable[[], Awaitable[bool]]) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._events = events
@@ -48,9 +48,10 @@ class EventStream(Response):
 
     async def _send(self, send: Send) -> None:
         async with aclosing(self._events) as events:
-            async for event in events:
+            async for batch in events:
+                body = b"".join([event.wire() for event in batch])
                 async with asyncio.timeout(STALLED_S):
-                    await send({"type": "http.response.body", "body": event.wire(), "more_body": True})
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def _forbidden(self) -> None:
         while await self._allowed():  # noqa: ASYNC110  nobody tells us when a token expires

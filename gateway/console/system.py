@@ -71,7 +71,7 @@ def routes(gateway: ConsolePort, feed: Feed, gate: Gate) -> APIRouter:
         principal = principal_of(request)
         secure = request.url.scheme == "https"
         return EventStream(
-            feed.subscribe(last_event_id), lambda: gate.still_good(principal, request.headers, secure=secure)
+            feed.batches(last_event_id), lambda: gate.still_good(principal, request.headers, secure=secure)
         )
 
     @router.get("/ledger", response_model=models.LedgerOut)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = 253_402_300_799 * 1_000_000  # the year 9999, the last that ISO 8601 writes with four digits
 
 
+@lru_cache(maxsize=4096)  # an alarm bears the same moment five times, and an evening's alarms few moments
 def iso(at: Micros) -> str:
     """Microseconds UTC as ISO 8601 with zone: ``2025-07-20T12:00:00.5Z``; times beyond the calendar are clamped."""
     moment = _EPOCH + timedelta(microseconds=max(-62_135_596_800_000_000, min(at, _LATEST)))

@@ -88,6 +88,7 @@ STALE_AFTER: Micros = 24 * HOUR  # T30, ISA-18.2
 replace = msgspec.structs.replace
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [high + low for high in _CROCKFORD for low in _CROCKFORD]
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -187,16 +188,19 @@ class Alarm(msgspec.Struct, array_like=True):
 
     def due(self, rule: Rule, rungs: Sequence[Rung]) -> Micros | None:
         """The next deadline of any region."""
-        times = [self._on_due(rungs, i) for i in range(self.on, len(rungs))]
-        if self.on:
-            times.append(self._off_due(rungs, self.on - 1))
-        if self.record.rev:
-            times.append(self.record.unshelve_at)
-            times.append(self.release_at)
-            times.append(self._realarm_due(rule))
-            times.append(self._stale_due())
-            times.append(self._calm_due(rule))
-        return min((time for time in times if time is not None), default=None)
+        times = [due for i in range(self.on, len(rungs)) if (due := self._on_due(rungs, i)) is not None]
+        if self.on and (due := self._off_due(rungs, self.on - 1)) is not None:
+            times.append(due)
+        record = self.record
+        if record.rev:
+            for other in (record.unshelve_at, self.release_at, self._stale_due()):
+                if other is not None:
+                    times.append(other)
+            if rule.realarm is not None and (due := self._realarm_due(rule)) is not None:
+                times.append(due)
+            if record.chattering and (due := self._calm_due(rule)) is not None:
+                times.append(due)
+        return min(times) if times else None
 
     def _realarm_due(self, rule: Rule) -> Micros | None:
         record = self.record
@@ -713,4 +717,4 @@ def occurrence_id(alarm_id: str, counter: int, detected_at: Micros) -> str:
     """A ULID: the time of detection in ms, and 80 bits that are the same in every replay."""
     digest = hashlib.blake2b(f"{alarm_id}\0{counter}".encode(), digest_size=10).digest()
     number = max(0, detected_at // 1000) << 80 | int.from_bytes(digest, "big")
-    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])

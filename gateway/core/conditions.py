@@ -422,12 +422,12 @@ class Compiler:
             return _spread(values) if values else None
 
         def test(asset: AssetState) -> Truth:
-            own = spread(asset)
-            if own is None:
+            state, window = asset.points.get(point), asset.windows.get(key)
+            if state is None or window is None or state.quality is not GOOD:
                 return None
-            if own >= change:
+            if window.moved(state.source_time, change):
                 return False
-            if not asset.windows[key].reaches_back(asset.points[point].source_time, 1.0):
+            if not window.reaches_back(state.source_time, 1.0):
                 return None
             if link is None or around is None:
                 return True

@@ -4,7 +4,7 @@
 
 A name is a point of the asset or one of its attributes, in canonical units. No functions but a few of CEL's own, no
 macros that walk over lists, no regular expressions: the work is bounded by the length of the text. The text is parsed
-when the rule is loaded. The library (CEL in Rust) is imported by the first expression: half a second that a
+when the rule is loaded. The library (CEL in Rust) is imported by the first expression: up to a second that a
 configuration without one is spared.
 """
 

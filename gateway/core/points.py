@@ -76,6 +76,24 @@ class Window:
         oldest = at - self.span
         return [value for then, value in self.samples if then >= oldest]
 
+    def moved(self, at: Micros, by: float) -> bool:
+        """Whether the values within the span before ``at`` lie ``by`` or more apart. The newest say so soonest."""
+        samples = self.samples
+        if not samples:
+            return False
+        least = most = samples[-1][1]
+        oldest = at - self.span
+        for then, value in reversed(samples):
+            if then < oldest:
+                return False
+            if value < least:
+                least = value
+            elif value > most:
+                most = value
+            if most - least >= by - 1e-12:
+                return True
+        return False
+
     def change(self, at: Micros, value: float) -> float | None:
         """``value`` at ``at`` minus the oldest sample not older than the span; None before the second sample."""
         for then, old in self.samples:

@@ -7,12 +7,14 @@ const WORDS = {
     alarms: "实时报警", level: "级别", state: "状态", alarm: "报警", value: "数值", since: "持续", search: "搜索报警、设施",
     connecting: "正在连接", live: "实时", lost: "连接中断", all: "全部", nothing: "当前没有报警", nothingMatches: "没有符合条件的报警",
     stale: (t) => `连接中断：列表停留在 ${t}，可能已过时。正在重新连接…`,
+    why: "原因", flood: (n) => `报警洪水：10 分钟内 ${n} 条报警。请先处理 I、II 级，并按上级报警查看。`,
     more: (n) => `另有 ${n} 条未显示，请用筛选缩小范围`, cut: "报警过多，仅显示最严重的部分",
     choose: "选择一条报警查看详情", asset: "设施", rule: "规则", limit: "限值", raised: "发生时间", acked: "确认", comment: "备注",
     reset: "复位", resetHint: "已恢复，现场核实后复位",
     causes: { T3: "发生", T4: "开始恢复", T5: "再次越限", T6: "恢复", T7: "再次发生", T8: "级别上升", T9: "级别下降", T10: "确认", T11: "重复提醒",
       T12: "撤销确认", T13: "复位", T15: "搁置", T16: "搁置一次", T17: "取消搁置", T18: "搁置到期", T19: "搁置结束", T20: "被上级报警抑制",
-      T21: "抑制解除", T22: "停用检修", T23: "恢复服务", T24: "规则变更", T25: "核实", T26: "事件", T32: "补记", comment: "备注", assign: "指派" },
+      T21: "抑制解除", T22: "停用检修", T23: "恢复服务", T24: "规则变更", T25: "核实", T26: "事件",
+      T27: "强制结束", T28: "数据质量变化", T29: "频繁波动", T30: "长时间未处理", T31: "消音", T32: "补记", comment: "备注", assign: "指派" },
     acknowledge: "确认报警", ackHint: "备注（可选）：谁去处理、预计多久", ackDone: "已确认", respond: "处置措施", points: "当前数据",
     readings: "最近一小时", history: "经过", noReadings: "暂无读数", parent: "上级报警", suppressedBy: "被抑制于", assigned: "指派",
     rate: (m, r) => `${m} 条/秒 · ${r} 读数/秒`, healthy: "系统正常", failing: (why) => `系统异常：${why}`,
@@ -26,13 +28,15 @@ const WORDS = {
     alarms: "Live alarms", level: "Level", state: "State", alarm: "Alarm", value: "Value", since: "For", search: "Search alarms, assets",
     connecting: "Connecting", live: "Live", lost: "Disconnected", all: "All", nothing: "No alarm stands", nothingMatches: "No alarm matches",
     stale: (t) => `Disconnected: the list is as of ${t} and may be out of date. Reconnecting…`,
+    why: "Why", flood: (n) => `Alarm flood: ${n} alarms in 10 minutes. Levels I and II first; look at the causes.`,
     more: (n) => `${n} more not shown; narrow the filter`, cut: "Very many alarms: only the worst are shown",
     choose: "Choose an alarm to see more", asset: "Asset", rule: "Rule", limit: "Limit", raised: "Since", acked: "Acknowledged", comment: "Comment",
     reset: "Reset", resetHint: "Normal again: reset after a look on site",
     causes: { T3: "raised", T4: "clearing", T5: "above the limit again", T6: "cleared", T7: "raised again", T8: "level up", T9: "level down",
       T10: "acknowledged", T11: "reminded", T12: "acknowledgement taken back", T13: "reset", T15: "shelved", T16: "shelved once", T17: "unshelved",
       T18: "shelf over", T19: "shelf over", T20: "suppressed by its cause", T21: "no longer suppressed", T22: "out of service", T23: "in service",
-      T24: "rule changed", T25: "confirmed", T26: "event", T32: "written afterwards", comment: "comment", assign: "assigned" },
+      T24: "rule changed", T25: "confirmed", T26: "event", T27: "cleared by force", T28: "quality of its data", T29: "chattering",
+      T30: "stands for a day", T31: "silenced", T32: "written afterwards", comment: "comment", assign: "assigned" },
     acknowledge: "Acknowledge", ackHint: "Comment (optional): who goes, how long it will take", ackDone: "Acknowledged", respond: "Response",
     points: "Reported now", readings: "The last hour", history: "What happened", noReadings: "No readings", parent: "Beneath",
     suppressedBy: "Suppressed by", assigned: "Assigned to",
@@ -121,6 +125,7 @@ function translate() {
   rows.clear();
   $("rows").replaceChildren();
   showLink();
+  showFlood(state.load);
   draw();
   if (state.detail) drawDetail();
 }
@@ -197,14 +202,17 @@ function listen() {
   stream.addEventListener("snapshot", (event) => {
     heard();
     const snapshot = JSON.parse(event.data);
-    state.alarms = new Map(snapshot.alarms.map((alarm) => [alarm.alarm_id, alarm]));
+    // Rules on trial are told to nobody: they are looked at through /api/v1/shadow.
+    state.alarms = new Map(snapshot.alarms.filter((alarm) => !alarm.shadow).map((alarm) => [alarm.alarm_id, alarm]));
     state.cut = snapshot.cut;
+    showFlood(snapshot.load);
     draw();
     if (state.chosen) refresh();
   });
   stream.addEventListener("alarm", (event) => {
     heard();
     const { alarm } = JSON.parse(event.data);
+    if (alarm.shadow) return;
     const known = state.alarms.get(alarm.alarm_id);
     if (known && known.rev >= alarm.rev) return;
     if (alarm.state === "NORM") state.alarms.delete(alarm.alarm_id);
@@ -212,6 +220,7 @@ function listen() {
     draw();
     if (state.chosen === alarm.alarm_id) refresh();
   });
+  stream.addEventListener("load", (event) => { heard(); showFlood(JSON.parse(event.data)); });
   stream.addEventListener("alive", heard);
   stream.onerror = () => {
     state.link = "lost";
@@ -221,6 +230,12 @@ function listen() {
       setTimeout(enter, 2000); // refused, not cut: perhaps the session is over
     }
   };
+}
+
+function showFlood(load) {
+  state.load = load;
+  $("flood").hidden = !(load && load.flood);
+  if (load && load.flood) $("flood").textContent = t().flood(load.alarms_10_min);
 }
 
 function showLink() {
@@ -365,7 +380,7 @@ function drawDetail() {
   }
   const { why, history, readings } = state.detail;
   const alarm = why.alarm;
-  const respond = why.rule && why.rule.response && (why.rule.response[state.lang] || why.rule.response.zh || why.rule.response);
+  const respond = why.rule && (why.rule[`response_${state.lang}`] || why.rule.response_zh || why.rule.response_en);
   box.replaceChildren(
     make("div", { class: `detail-head ${alarm.state}` }, levelBadge(alarm.level), stateWord(alarm.state)),
     make("h2", {}, title(alarm)),
@@ -380,7 +395,9 @@ function drawDetail() {
       ...(alarm.parent_alarm_id ? fact(t().parent, alarm.parent_alarm_id) : []),
       ...(alarm.suppressed_by.length ? fact(t().suppressedBy, alarm.suppressed_by.join(", ")) : []),
     ),
-    ...(typeof respond === "string" ? [make("div", { class: "respond" }, make("strong", {}, t().respond + " "), respond)] : []),
+    make("h3", {}, t().why),
+    make("ul", { class: "reasons" }, ...why.explanation.reasons.map((reason) => make("li", {}, reason[state.lang]))),
+    ...(typeof respond === "string" && respond ? [make("div", { class: "respond" }, make("strong", {}, t().respond + " "), respond)] : []),
     ...(state.who.role === "viewer" ? [] : !alarm.acked ? [ackForm(alarm)] : resettable(alarm) ? [resetForm(alarm)] : []),
     make("h3", {}, t().points), pointsTable(why.points),
     ...(state.point === null ? [] : [make("h3", {}, `${t().readings} · ${state.point}`), chart(readings, alarm)]),

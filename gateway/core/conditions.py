@@ -91,9 +91,14 @@ class Surroundings(Protocol):
         """Whether any alarm of ``rule`` is up."""
         ...
 
-    def is_on(self, schedule: Schedule) -> bool:
-        """Whether it is its time now."""
+    def edge(self, schedule: Schedule) -> Edge:
+        """Whether it is its time now, kept up to date."""
         ...
+
+
+class Edge(Protocol):
+    @property
+    def on(self) -> bool: ...
 
 
 class Missing(Exception):
@@ -700,8 +705,10 @@ def _any(tests: list[tuple[Test, tuple[str, ...]]]) -> Test:
 def scheduled(inner: Test, schedule: Schedule, surroundings: Surroundings) -> Test:
     """``inner`` while it is its time, else false."""
 
+    edge = surroundings.edge(schedule)
+
     def test(asset: AssetState) -> Truth:
-        return inner(asset) if surroundings.is_on(schedule) else False
+        return inner(asset) if edge.on else False
 
     return test
 

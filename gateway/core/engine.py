@@ -84,15 +84,16 @@ class Counters(msgspec.Struct, gc=False):
 
 
 class Edge:
-    """Waits for a schedule to go on or off."""
+    """Waits for a schedule to go on or off. Before the first moment it is off."""
 
     __slots__ = ("at", "no", "on", "schedule", "scheduled")
 
-    def __init__(self, no: int, schedule: Schedule, now: Micros) -> None:
+    def __init__(self, no: int, schedule: Schedule) -> None:
         self.no = no
         self.schedule = schedule
         self.scheduled: Micros | None = None
-        self.turn(now)
+        self.on = False
+        self.at: Micros = NEVER
 
     def turn(self, now: Micros) -> None:
         """Find out what is so now, and until when."""
@@ -323,14 +324,10 @@ class Engine:
                 self._ask(asset, checks, 0, at, out, False, late)
 
     def _set_edges(self) -> None:
-        """One edge for each schedule of the rules in force."""
-        wanted = dict.fromkeys(variant.schedule for rule in self.rules for variant in rule.all_variants)
-        self._heap = [entry for entry in self._heap if type(entry[2]) is not Edge]
-        heapq.heapify(self._heap)
-        self._edges = {}
-        for number, schedule in enumerate(one for one in wanted if one is not None):
-            # Numbers below those of everything else: a schedule turns before what happens at the same moment.
-            edge = self._edges[schedule] = Edge(-1 - number, schedule, self.now)
+        """Put the schedules of the rules in force on the heap, as they are now."""
+        for edge in self._edges.values():
+            edge.scheduled = None
+            edge.turn(self.now)
             self._schedule(edge, edge.at)
 
     # -- readings -----------------------------------------------------------------------------------------------------
@@ -460,6 +457,13 @@ class Engine:
                 or plan.banded & asset.live
             ):
                 checks |= plan.banded
+            for guarded, members, low, high in plan.guards:
+                if quality is GOOD and (kind is float or kind is int) and low <= value < high:  # type: ignore[operator]
+                    asset.safe |= guarded
+                    asset.safe_members |= members
+                else:
+                    asset.safe &= ~guarded
+                    asset.safe_members &= ~members
             if plan.windows and quality is GOOD and isinstance(value, (int, float)):
                 for window in plan.windows:
                     asset.windows[window].add(order, float(value), kind is bool)
@@ -520,14 +524,17 @@ class Engine:
             if joined is None:
                 continue
             parent, group = joined
-            membership = asset.plan.memberships[index]
             was = asset.id in group.true
+            if not was and asset.safe_members >> index & 1 and not asset.silent:
+                continue
+            membership = asset.plan.memberships[index]
             is_ = membership.where(asset)
             if is_ is not None and is_ is not was:  # of unknown truth it stays as it was
                 (group.true.discard if was else group.true.add)(asset.id)
                 check = parent.plan.checks[parent.plan.groups[membership.group]]
                 self._judge(parent, check, now, out, counted, late)
         all_checks = asset.plan.checks
+        checks &= ~asset.safe | asset.live
         while checks:
             lowest = checks & -checks
             checks ^= lowest
@@ -677,9 +684,8 @@ class Engine:
     def stands_anywhere(self, rule: str) -> bool:
         return self._up.get(rule, 0) > 0
 
-    def is_on(self, schedule: Schedule) -> bool:
-        edge = self._edges.get(schedule)
-        return edge is not None and edge.on
+    def edge(self, schedule: Schedule) -> Edge:
+        return self._edges[schedule]
 
     def _tell(self, alarm: Alarm, now: Micros, out: list[Event], late: bool) -> None:
         """The alarm came up or went down: whoever asks whether it stands is asked again."""
@@ -803,6 +809,14 @@ class Engine:
         self._attributes = tuple(sorted(attributes_of(rules)))
         self._links = links_of(rules)
         self._plans.clear()
+        self._heap = [entry for entry in self._heap if type(entry[2]) is not Edge]
+        heapq.heapify(self._heap)
+        schedules = dict.fromkeys(variant.schedule for rule in rules for variant in rule.all_variants)
+        # Numbers below those of everything else: a schedule turns before what happens at the same moment.
+        self._edges = {
+            schedule: Edge(-number, schedule)
+            for number, schedule in enumerate((one for one in schedules if one is not None), 1)
+        }
         self._varied = [rule for rule in rules if rule.overrides]
         self._asked = {}
         for rule in rules:
@@ -857,7 +871,7 @@ class Engine:
             state = self._assets[asset.asset] = AssetState(asset.asset, plan)
         self._leave_groups(state)
         state.plan = plan
-        state.live = 0
+        state.live = state.safe = state.safe_members = 0
         for rule_id, alarm in state.alarms.items():
             index = plan.by_rule.get(rule_id)
             if index is not None:
@@ -1017,7 +1031,6 @@ class Engine:
         self._next_no = saved.next_no
         self._heap = []
         self._silences.schedule_all()
-        self._edges = {}
         self._set_edges()
         for alarm in saved.alarms:
             alarm.scheduled = None

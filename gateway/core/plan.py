@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from gateway.core.conditions import (
     Compiler,
@@ -39,13 +40,17 @@ from gateway.core.rule import (
     RuleSet,
     Share,
     Side,
+    Silent,
     Window,
     parts,
     steps,
 )
 from gateway.core.schedule import Schedule
 
+Band: TypeAlias = tuple[str, float, float]
+
 GOOD = Quality.GOOD
+PERCENT = 0.01  # scale of a point in %: profiles let none beyond 100 % pass
 HAZARD = "hazard_source"  # attribute: true for an asset on the county's list of major hazard sources
 
 
@@ -68,6 +73,7 @@ class Check:
     """One rule compiled for a plan. ``rungs`` run from mild to severe; a severe one true implies the milder ones.
 
     ``band``: (point, low, high) when the rule looks at one number only and is certainly false for low <= value < high.
+    ``guard``: (point, low, high) when it looks at more, and cannot be true while that point is good and in between.
     """
 
     index: int
@@ -78,7 +84,8 @@ class Check:
     windows: tuple[tuple[str, Micros], ...]
     groups: tuple[str, ...]
     alarms: frozenset[str]
-    band: tuple[str, float, float] | None
+    band: Band | None
+    guard: Band | None
 
     def evidence(self, asset: AssetState, rung: int) -> tuple[Value, float | None, str]:
         """Value, limit and unit of the limit that decides at ``rung``: the first that is true, else the first."""
@@ -102,7 +109,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """An asset of this plan counts towards ``group`` of the asset its ``link`` names while ``where`` is true."""
+    """An asset of this plan counts towards ``group`` of the asset its ``link`` names while ``where`` is true.
+
+    ``guard``: as that of a check, for an asset of which nothing is silent.
+    """
 
     group: str
     rule: str
@@ -110,6 +120,7 @@ class Membership:
     where: Test
     points: frozenset[str]
     silences: tuple[Silence, ...]
+    guard: Band | None
 
 
 @dataclass(slots=True)
@@ -123,6 +134,7 @@ class PointPlan:
     events: int = 0  # bit i: check i is an event without a return: asked once per reading
     memberships: int = 0
     windows: tuple[tuple[str, Micros], ...] = ()
+    guards: tuple[tuple[int, int, float, float], ...] = ()  # (checks, memberships, low, high): not true in between
 
 
 @dataclass(slots=True)
@@ -184,6 +196,7 @@ def compile_check(rule: Rule, index: int, asset: Asset, surroundings: Surroundin
         tuple(name for name, _ in groups),
         frozenset(compiler.alarms),
         _band(rule, compiler),
+        None if rule.event or rule.on_bad_data is OnBadData.ASSUME_ACTIVE else _guard(rule.when, compiler),
     )
 
 
@@ -201,7 +214,7 @@ def _delays(rule: Rule, level: Level | None) -> tuple[Micros, int, Micros]:
     return on_delay, on_readings, on_delay if off_delay is None else off_delay
 
 
-def _band(rule: Rule, compiler: Compiler) -> tuple[str, float, float] | None:
+def _band(rule: Rule, compiler: Compiler) -> Band | None:
     """The values of the one point of a plain limit for which its mildest rung is certainly false."""
     leaf = rule.when
     if (
@@ -225,6 +238,32 @@ def _band(rule: Rule, compiler: Compiler) -> tuple[str, float, float] | None:
         low, high = constant(compiler.fold(leaf.low, 0)), constant(compiler.fold(leaf.high, 0))
         return None if low is None or high is None else (leaf.point, low, high)
     return None
+
+
+def _guard(condition: Condition, compiler: Compiler, nothing_silent: bool = False) -> Band | None:
+    """The values of one point for which ``condition`` cannot be true, whatever the others are. ``nothing_silent``: what
+    asks for silence is known to be false."""
+    match condition:
+        case All(of):
+            return next((found for part in of if (found := _guard(part, compiler)) is not None), None)
+        case Any(of) if nothing_silent:
+            spoken = [part for part in of if not isinstance(part, Silent)]
+            return _guard(spoken[0], compiler) if len(spoken) == 1 else None
+        case Limit() if condition.over is None and "pN_" not in condition.point:
+            try:
+                limit = compiler.fold(condition.steps[0].limit, 0)
+            except Missing:
+                return None
+            bound = constant(limit)
+            if bound is not None and condition.side is Side.ABOVE:
+                return condition.point, -math.inf, bound
+            if bound is None and limit.factor >= 0 and all(point.scale == PERCENT for point in limit.points):
+                bound = limit.factor + limit.plus  # a share of itself is the most it can be
+            if bound is not None and condition.side is Side.BELOW:
+                return condition.point, math.nextafter(bound, math.inf), math.inf
+            return None
+        case _:
+            return None
 
 
 def applies(rule: Rule, asset: Asset, profiles: Iterable[str]) -> bool:
@@ -305,7 +344,8 @@ def _memberships(rules: RuleSet, asset: Asset) -> Iterable[Membership]:
             where = inner.test(leaf.where, None, False)
             if where is not None:
                 silences = tuple(inner.silences.values())
-                yield Membership(group, rule.id, leaf.link, where, frozenset(inner.points), silences)
+                guard = _guard(leaf.where, inner, nothing_silent=True)
+                yield Membership(group, rule.id, leaf.link, where, frozenset(inner.points), silences, guard)
 
 
 def _shares(condition: Condition) -> Iterable[Share]:
@@ -320,6 +360,19 @@ def _shares(condition: Condition) -> Iterable[Share]:
             yield from _shares(part)
         case _:
             pass
+
+
+def _add_guard(plan: Plan, guard: Band, checks: int, memberships: int) -> None:
+    """One entry for each band of values, with everything that cannot be true in it."""
+    point, low, high = guard
+    touched = plan.by_point.setdefault(point, PointPlan())
+    others = []
+    for known in touched.guards:
+        if known[2:] == (low, high):
+            checks, memberships = checks | known[0], memberships | known[1]
+        else:
+            others.append(known)
+    touched.guards = (*others, (checks, memberships, low, high))
 
 
 def _index(plan: Plan) -> None:
@@ -345,6 +398,8 @@ def _index(plan: Plan) -> None:
                 touched.high = min(touched.high, check.band[2])
             else:
                 touched.always |= bit
+        if check.band is None and check.guard is not None:
+            _add_guard(plan, check.guard, bit, 0)
         for point, span in check.windows:
             touched = plan.by_point.setdefault(point, PointPlan())
             if (point, span) not in touched.windows:
@@ -356,4 +411,6 @@ def _index(plan: Plan) -> None:
             plan.by_silence[silence.key] = (mine, theirs | 1 << number)
         for point in membership.points:
             plan.by_point.setdefault(point, PointPlan()).memberships |= 1 << number
+        if membership.guard is not None:
+            _add_guard(plan, membership.guard, 0, 1 << number)
     plan.silences = tuple(silences.values())

@@ -142,18 +142,9 @@ class AssetState:
     """Everything the engine knows of one asset: its points, its alarms, what it is watched for."""
 
     __slots__ = (
-        "alarms",
-        "counted",
-        "devices",
-        "groups",
-        "id",
-        "live",
-        "parents",
-        "plan",
-        "points",
-        "silent",
-        "windows",
-    )
+        "alarms", "counted", "devices", "groups", "id", "live", "parents", "plan", "points", "safe", "safe_members",
+        "silent", "windows",
+    )  # fmt: skip
 
     def __init__(self, asset_id: str, plan: Plan) -> None:
         self.id = asset_id
@@ -163,6 +154,8 @@ class AssetState:
         # may change; ``own`` and whole new mappings take its place.
         self.alarms: dict[str, Alarm] = NOTHING
         self.live = 0  # bit i: the alarm of the plan's check i is not simply normal
+        self.safe = 0  # bit i: check i cannot be true now, by its guard
+        self.safe_members = 0  # bit i: nor can membership i, if nothing is silent
         self.silent: dict[str, int] = NOTHING  # silence → how many devices (or points) are silent now
         self.windows: dict[tuple[str, Micros], Window] = NOTHING
         self.groups: dict[str, Group] = NOTHING

@@ -25,7 +25,7 @@ from gateway.historian.columns import POSITION_SHIFT
 
 FILE_NAME = "history.duckdb"
 DAY: Micros = 24 * HOUR
-MEMORY_LIMIT = "56MB"  # the whole gateway stays below 350 MB; sorting a million rows spills beyond this
+MEMORY_LIMIT = "80MB"  # the whole gateway stays below 350 MB; sorting a million rows spills beyond this
 CHECKPOINT_AT = "32MB"  # 600,000 rows: a checkpoint held appends for 0.1 s here, every half minute at 20,000 rows/s
 
 Kind: TypeAlias = Literal["raw", "1m", "1h"]

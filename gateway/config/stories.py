@@ -14,7 +14,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from gateway.config.assets import ATTRIBUTE_UNITS, LINKS, UNIT_OF_ENDING
-from gateway.config.rules import RULE_KINDS, load_rules
+from gateway.config.rule_reader import RULE_KINDS
+from gateway.config.rules import load_rules
 from gateway.config.shipped import read_tree, shipped
 from gateway.config.units import duration, format_duration, quantity
 from gateway.config.yaml_source import Path as Key

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from gateway.core import plan
 from gateway.core.model import AlarmRecord, Asset, CommandName, Condition, IsaState, Quality, Shelve, Transition
 from tests.core.street import START, Street
 
@@ -85,6 +86,13 @@ RULES = """
   schedule: {between: ["23:07", "23:09"]}
   shadow: true
   response: look
+- rule: deep-and-fed
+  applies_to: {kind: road}
+  when:
+    all:
+      - {point: battery, above: 15, deadband: 3}
+      - {point: depth, above: 12, deadband: 2}
+  response: look
 - rule: anywhere
   applies_to: {kind: road}
   when: {stands: {rule: wet, anywhere: true}}
@@ -98,7 +106,9 @@ RULES = """
   response: everybody
 """
 ROADS = ("r1", "r2", "r3")
-RULE_IDS = ("road-depth", "wet", "battery", "offline", "splash", "often", "restless", "unlike", "dry", "anywhere")
+RULE_IDS = (
+    "road-depth", "wet", "battery", "offline", "splash", "often", "restless", "unlike", "dry", "anywhere", "deep-and-fed",
+)  # fmt: skip
 ALARMS = tuple(f"{road}/{rule}" for road in ROADS for rule in RULE_IDS)
 
 depths = st.sampled_from([0.0, 2.0, 2.1, 4.9, 5.0, 9.0, 12.0, 15.0, 22.0, 25.0, 40.0])
@@ -378,6 +388,18 @@ def test_a_restart_anywhere_changes_nothing(script: Script, where: int) -> None:
     assert events + town.events == whole.events
     assert list(town.engine.alarms()) == list(whole.engine.alarms())
     assert town.engine.next_deadline == whole.engine.next_deadline
+
+
+@given(steps)
+def test_what_guards_spare_would_have_changed_nothing(script: Script) -> None:
+    guarded = told(script)
+    guard = plan._guard
+    plan._guard = lambda *_, **__: None
+    try:
+        everything_asked = told(script)
+    finally:
+        plan._guard = guard
+    assert guarded.events == everything_asked.events
 
 
 @given(steps)

@@ -107,7 +107,8 @@ RULES = """
 """
 ROADS = ("r1", "r2", "r3")
 RULE_IDS = (
-    "road-depth", "wet", "battery", "offline", "splash", "often", "restless", "unlike", "dry", "anywhere", "deep-and-fed",
+    "road-depth", "wet", "battery", "offline", "splash", "often", "restless", "unlike", "dry", "anywhere",
+    "deep-and-fed",
 )  # fmt: skip
 ALARMS = tuple(f"{road}/{rule}" for road in ROADS for rule in RULE_IDS)
 

@@ -13,15 +13,13 @@ import random
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiomqtt
-import httpx
 import yaml
 
-from bench.faults.disk import HarnessError
 from bench.report import percentile, say
 from bench.stand import Gateway, Stand, cpu_s, wait_for
 from bench.trial import LAG_S
@@ -126,20 +124,11 @@ class Probe:
         return sorted(self._took[name] for name in names)
 
     async def _read(self, gateway: Gateway) -> None:
-        headers = {"Authorization": f"Bearer {gateway.token()}"}
-        timeout = httpx.Timeout(10, read=60)
-        async with (
-            httpx.AsyncClient(trust_env=False, timeout=timeout, headers=headers) as client,
-            client.stream("GET", f"{gateway.base_url}/api/v1/stream") as answer,
-        ):
-            if answer.status_code != 200:
-                raise HarnessError(f"the stream answers {answer.status_code}")
-            async for line in answer.aiter_lines():
-                now = time.perf_counter()
-                if line.startswith("event: snapshot"):
+        async with aclosing(gateway.events()) as events:
+            async for name, event in events:
+                if name == "snapshot":
                     self._connected.set()
-                if line.startswith("data: "):
-                    self._note(json.loads(line[6:]), now)
+                self._note(event, time.perf_counter())
 
     def _note(self, event: Mapping[str, Any], now: float) -> None:
         name, _, rule = str(event.get("alarm_id", "")).partition("/")

@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -281,6 +281,23 @@ class Gateway:
         seconds = await self.process.ready(READY_S)
         await wait_for(self.connected, "the gateway reads from the broker", START_S)
         return seconds
+
+    async def events(self) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        """The live stream as a browser reads it: name and data of every event. Raises HarnessError when refused."""
+        headers = {"Authorization": f"Bearer {self.token()}"}
+        timeout = httpx.Timeout(10, read=60)
+        async with (
+            httpx.AsyncClient(trust_env=False, timeout=timeout, headers=headers) as client,
+            client.stream("GET", f"{self.base_url}/api/v1/stream") as answer,
+        ):
+            if answer.status_code != 200:
+                raise HarnessError(f"the stream answers {answer.status_code}")
+            name = ""
+            async for line in answer.aiter_lines():
+                if line.startswith("event: "):
+                    name = line[7:]
+                elif line.startswith("data: "):
+                    yield name, json.loads(line[6:])
 
     async def connected(self) -> bool:
         health = await self.health()

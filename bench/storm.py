@@ -14,13 +14,12 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import aiomqtt
-import httpx
 
-from bench.faults.disk import HarnessError
 from bench.faults.evidence import DataFolder
 from bench.latency import write_gauges
 from bench.report import say
@@ -125,19 +124,10 @@ class _Reader:
                     await asyncio.sleep(EVERY_S)
 
     async def run(self) -> None:
-        headers = {"Authorization": f"Bearer {self._gateway.token()}"}
-        timeout = httpx.Timeout(10, read=60)
-        async with (
-            httpx.AsyncClient(trust_env=False, timeout=timeout, headers=headers) as client,
-            client.stream("GET", f"{self._gateway.base_url}/api/v1/stream") as answer,
-        ):
-            if answer.status_code != 200:
-                raise HarnessError(f"the stream answers {answer.status_code}")
-            async for line in answer.aiter_lines():
-                if line.startswith("event: snapshot"):
-                    self._open = True
-                if line.startswith("data: "):
-                    self._note(json.loads(line[6:]), time.monotonic())
+        async with aclosing(self._gateway.events()) as events:
+            async for name, event in events:
+                self._open = self._open or name == "snapshot"
+                self._note(event, time.monotonic())
 
     def _note(self, event: Mapping[str, Any], now: float) -> None:
         for alarm in event.get("alarms", ()):  # a reader that fell behind is given a fresh snapshot

@@ -27,6 +27,7 @@ from gateway.core.points import AssetState
 from gateway.core.rule import (
     All,
     Any,
+    Bad,
     Condition,
     Deviation,
     Expression,
@@ -247,8 +248,10 @@ def _guard(condition: Condition, compiler: Compiler, nothing_silent: bool = Fals
         case All(of):
             return next((found for part in of if (found := _guard(part, compiler)) is not None), None)
         case Any(of) if nothing_silent:
-            spoken = [part for part in of if not isinstance(part, Silent)]
-            return _guard(spoken[0], compiler) if len(spoken) == 1 else None
+            spoken = [part for part in of if not isinstance(part, (Silent, Bad))]
+            found = _guard(spoken[0], compiler) if len(spoken) == 1 else None
+            doubted = {point for part in of if isinstance(part, Bad) for point in part.points}
+            return found if found is not None and doubted <= {found[0]} else None
         case Limit() if condition.over is None and "pN_" not in condition.point:
             try:
                 limit = compiler.fold(condition.steps[0].limit, 0)

@@ -6,7 +6,6 @@ of bytes, because no real one does it on demand.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 import time
@@ -57,7 +56,7 @@ async def outcome(gateway: RunningGateway) -> tuple[list[Any], dict[str, list[An
     steps: list[Any] = []
     kept: dict[str, list[Any]] = {}
     for road in ROADS:
-        history = await gateway.all_pages(f"alarms/{road}/road-depth/history")
+        history = await gateway.all_pages(f"alarms/{road}/road-wet/history")
         steps += [(t["alarm_id"], t["rev"], t["cause"], t["to"], t["alarm"]["level"]) for t in history]
         items = await gateway.all_pages("readings", asset=road, point="depth")
         kept[road] = [(item["time"], item["value"], item["quality"]) for item in items]
@@ -67,8 +66,8 @@ async def outcome(gateway: RunningGateway) -> tuple[list[Any], dict[str, list[An
 async def test_everything_three_times_in_any_order_changes_nothing(tmp_path: Path) -> None:
     rules = tmp_path / "rules"
     rules.mkdir()
-    (rules / "drainage.yaml").write_text(
-        "- rule: road-depth\n"
+    (rules / "redelivery.yaml").write_text(
+        "- rule: road-wet\n"
         "  title: {zh: 道路积水, en: Road flooding}\n"
         "  applies_to: {kind: road}\n"
         "  when: {point: depth, above: [{limit: 5 cm, level: IV}, {limit: 32 cm, level: I}], deadband: 3 cm}\n"
@@ -89,10 +88,9 @@ async def test_everything_three_times_in_any_order_changes_nothing(tmp_path: Pat
                 "assets": [str(folder / "assets.yaml")],
                 "rules": [str(rules)],
             }
-            start = asyncio.create_task(stack.enter_async_context(running_gateway(folder, settings)))
-            line = await asyncio.wait_for(broker.line(), 30)
+            gateway = await stack.enter_async_context(running_gateway(folder, settings))
+            line = await broker.line()
             await line.welcome()
-            gateway = await start
             await deliver(line, told, False)
             for _ in range(times - 1):
                 await deliver(line, chance.sample(told, len(told)), True)

@@ -12,6 +12,7 @@ from gateway.core.model import MINUTE, IsaState, Quality
 from gateway.core.storyteller import Raised, Send, StateIs, Story, TransitionsAre
 
 STORIES = load_stories([shipped("rules") / "tests"])
+RULES = rules_at(None).rules
 # The gateway's own alarms: their readings have no source and no network between; a state that is true or false.
 OWN = "gateway-"
 # Raised by another alarm or by silence: there is no reading of their own that could be bad, late or doubled.
@@ -74,11 +75,10 @@ def _facts(story: Story) -> set[str]:
 SHOWN = told()
 
 
-@pytest.mark.parametrize("rule", [rule.id for rule in rules_at(None)])
+@pytest.mark.parametrize("rule", list(RULES))
 def test_a_shipped_rule_is_told_in_full(rule: str) -> None:
     wanted = {"raised", "quiet"}
-    one = rules_at(None).rules[rule]
-    if not one.event:
+    if not RULES[rule].event:
         wanted |= {"cleared"}
     if not rule.startswith(OWN) and not rule.endswith((*WITHOUT_READINGS, "-instrument")) and rule != "alarm-flood":
         wanted |= {"bad", "late", "historical", "doubled"}

@@ -336,3 +336,117 @@ def test_occurrence_ids_sort_by_time_and_are_the_same_in_every_replay() -> None:
     assert len(first) == 26
     assert first < occurrence_id("a/a", 1, START + 1000)
     assert first != occurrence_id("r1/high", 2, START)
+
+
+# -- the rows that ask again, set aside, sign off ---------------------------------------------------------------------
+
+
+def test_t11_what_is_acknowledged_and_stays_active_asks_again_a_few_times() -> None:
+    street = plain("realarm: {after: 30m, times: 2}")
+    street.send(0, depth=12.0)
+    street.do(60, CommandName.ACKNOWLEDGE, "r1/high")
+    street.at(1_859)
+    assert street.record("r1/high").acked
+    street.at(1_860)
+    assert street.story("r1/high")[-1] == (1_860, "T11", "UNACK")
+    assert street.transitions[-1].notify
+    street.do(2_000, CommandName.ACKNOWLEDGE, "r1/high")
+    street.do(4_000, CommandName.ACKNOWLEDGE, "r1/high")
+    street.at(20_000)
+    assert [cause for _, cause, _ in street.story("r1/high")].count("T11") == 2
+    assert street.record("r1/high").realarm_count == 2
+
+
+def test_t22_t23_out_of_service_is_recorded_told_to_nobody_and_asks_again_when_it_is_back() -> None:
+    street = plain()
+    assert street.do(0, CommandName.OUT_OF_SERVICE, "r1/high", why="pump exchange", work="W-7") is not None  # never was
+    street.send(1, depth=12.0)
+    street.do(2, CommandName.ACKNOWLEDGE, "r1/high")
+    refused = street.do(3, CommandName.OUT_OF_SERVICE, "r1/high", work="W-7")
+    assert refused is not None
+    assert "needs a reason" in refused[1]
+    street.do(4, CommandName.OUT_OF_SERVICE, "r1/high", why="pump exchange", work="W-7")
+    away = street.record("r1/high").out_of_service
+    assert away is not None
+    assert (away.work, away.by, away.reason) == ("W-7", "li", "pump exchange")
+    street.send(5, depth=1.0)
+    street.send(6, depth=12.0)
+    assert [t.notify for t in street.transitions if t.at > START + 3_500_000] == [False, False, False]
+    street.do(7, CommandName.IN_SERVICE, "r1/high")
+    assert street.story("r1/high")[-1] == (7, "T23", "UNACK")
+    assert street.transitions[-1].notify
+
+
+def test_t25_an_alarm_that_asks_for_a_second_sign_off_closes_only_with_it() -> None:
+    street = plain("confirm: true")
+    street.send(0, depth=12.0)
+    street.do(1, CommandName.ACKNOWLEDGE, "r1/high")
+    early = street.do(2, CommandName.CONFIRM, "r1/high", why="seen", cause_code="rain")
+    assert early is not None
+    street.send(3, depth=1.0)
+    assert (street.record("r1/high").isa_state.value, street.record("r1/high").closed_at) == ("NORM", None)
+    assert street.do(4, CommandName.CONFIRM, "r1/high", why="seen") is not None, "no cause code"
+    assert street.do(5, CommandName.CONFIRM, "r1/high", why="seen", cause_code="rain") is None
+    record = street.record("r1/high")
+    assert (record.confirmed, record.cause_code, record.closed_at) == (True, "rain", START + 5_000_000)
+    assert street.do(6, CommandName.CONFIRM, "r1/high", why="again", cause_code="rain") is not None
+
+
+def test_t27_force_clear_is_refused_while_the_condition_is_true() -> None:
+    street = plain("off_delay: 1h")
+    street.send(0, depth=12.0)
+    refused = street.do(1, CommandName.FORCE_CLEAR, "r1/high", why="sensor removed")
+    assert refused == ("not_allowed", "the condition is still true")
+    street.send(2, depth=None, quality=Quality.BAD)
+    assert street.do(3, CommandName.FORCE_CLEAR, "r1/high", why="sensor removed") is None
+    assert street.story("r1/high")[-1] == (3, "T27", "NORM")
+    street.at(20_000)
+    assert street.story("r1/high")[-1] == (3, "T27", "NORM"), "its timers are gone"
+
+
+def test_t29_chattering_is_told_once_folded_and_summed_up_when_it_is_over() -> None:
+    street = plain()
+    for second in range(0, 60, 10):
+        street.send(second, depth=12.0)
+        street.send(second + 5, depth=1.0)
+    causes = [cause for _, cause, _ in street.story("r1/high")]
+    assert causes.count("T29") == 1
+    told = [t.cause for t in street.transitions if t.notify]
+    assert told == ["T3", "T6", "T7", "T6", "T7", "T29"], "then no more"
+    assert street.record("r1/high").chattering
+    street.at(50 + 600 - 1)
+    assert street.record("r1/high").chattering
+    street.at(50 + 600)
+    over = street.transitions[-1]
+    assert (over.cause, over.notify, over.record.chattering) == ("T29", True, False)
+    assert over.why == "quiet again; 7 notifications were folded"
+
+
+def test_t29_level_i_is_told_every_time() -> None:
+    street = Street((PLAIN % "on_delay: 0s").replace("level: II", "level: I"))
+    for second in range(0, 60, 10):
+        street.send(second, depth=12.0)
+        street.send(second + 5, depth=1.0)
+    assert sum(t.notify for t in street.transitions) == len(street.transitions) == 13
+
+
+def test_t30_an_alarm_that_stands_for_a_day_is_stale() -> None:
+    street = plain()
+    street.send(0, depth=12.0)
+    street.at(86_399)
+    assert not street.record("r1/high").stale
+    street.at(86_400)
+    assert street.story("r1/high")[-1] == (86_400, "T30", "UNACK")
+    assert not street.transitions[-1].notify
+    street.send(86_500, depth=1.0)
+    assert not street.record("r1/high").stale
+
+
+def test_t31_silence_lasts_until_it_is_told_again() -> None:
+    street = plain()
+    street.send(0, depth=12.0)
+    street.do(1, CommandName.SILENCE, "r1/high")
+    assert street.record("r1/high").silenced
+    assert street.do(2, CommandName.SILENCE, "r1/high") is not None
+    street.send(3, depth=1.0)
+    assert not street.record("r1/high").silenced, "that it is over was told"

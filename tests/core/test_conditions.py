@@ -202,3 +202,123 @@ def test_an_asset_without_the_attribute_has_no_such_alarm() -> None:
     values: dict[str, Value] = {"power": 0.0}
     street.send(0, "a", **values)
     assert street.transitions == []
+
+
+# -- windows, frozen values, deviations, other alarms, expressions ----------------------------------------------------
+
+
+def told(when: str, samples: list[tuple[float, object]], point: str = "depth") -> list[object]:
+    """What the condition says after each (second, value) of one road."""
+    street = Street(RULE % ("road", when), [Asset("a", "road")])
+    said: list[object] = []
+    for at, value in samples:
+        street.send(at, "a", **{point: value})  # type: ignore[arg-type]
+        state = street.engine._assets["a"]
+        said.append(state.plan.checks[0].rungs[0].raises(state))
+    return said
+
+
+@pytest.mark.parametrize(
+    ("function", "limit", "expected"),
+    [
+        ("mean", "above: 5", [None, None, False, True]),  # of 2; 2, 8; 2, 8, 4; 8, 4, 6 within a minute
+        ("min", "above: 3", [False, False, False, True]),
+        ("max", "above: 7", [None, True, True, True]),
+        ("max", "below: 9", [None, None, True, True]),
+        ("min", "below: 3", [True, True, True, False]),
+        ("spread", "above: 5", [None, True, True, False]),
+        ("count", "above: 3", [None, None, True, True]),
+        ("changes", "above: 1", [None, True, True, True]),
+    ],
+)
+def test_a_window_of_a_minute(function: str, limit: str, expected: list[object]) -> None:
+    when = f"{{point: depth, window: {{over: 60s, function: {function}, {limit}}}}}"
+    assert told(when, [(0, 2.0), (20, 8.0), (40, 4.0), (80, 6.0)]) == expected
+
+
+def test_changes_of_a_state_are_all_counted() -> None:
+    when = "{point: device_fault, window: {over: 10m, function: changes, above: 4}}"
+    flapping = [(second, second % 2 == 0) for second in range(6)]
+    assert told(when, flapping, "device_fault") == [None, None, None, None, True, True]  # type: ignore[arg-type]
+
+
+def test_a_difference_is_compared_as_people_write_it() -> None:
+    assert told("{point: depth, rate: {over: 60s, above: 0.5}}", [(0, 0.2), (30, 0.7)]) == [None, True]
+    assert told("{point: depth, window: {over: 60s, function: spread, above: 0.1}}", [(0, 0.6), (30, 0.5)]) == [
+        None, True,
+    ]  # fmt: skip
+
+
+def test_a_value_is_frozen_only_after_the_whole_time_and_while_a_neighbour_moves() -> None:
+    when = "{point: depth, frozen: {over: 60s, change: 1, link: catchment, moved: 5}}"
+    roads = [Asset(name, "road", links={"catchment": "c"}) for name in ("a", "b", "c1")]
+    street = Street(RULE % ("road", when), [Asset("c", "catchment"), *roads])
+
+    def says() -> object:
+        state = street.engine._assets["a"]
+        return state.plan.checks[0].rungs[0].raises(state)
+
+    street.send(0, "a", depth=3.0)
+    street.send(30, "b", depth=3.0)
+    street.send(59, "a", depth=3.5)
+    assert says() is None, "a second is missing"
+    street.send(60, "a", depth=3.5)
+    assert says() is False, "nobody around it moved"
+    street.send(65, "b", depth=8.0)
+    street.send(66, "a", depth=3.5)
+    assert says() is True
+    street.send(67, "a", depth=4.5)
+    assert says() is False, "it moves"
+
+
+def test_a_deviation_from_a_number_another_point_and_the_neighbours() -> None:
+    assert truth("pump", "{point: wetwell, deviation: {from: {point: wetwell_2}, above: 0.3 m}}",
+                 {"wetwell": 1.0, "wetwell_2": 1.3}) is True  # fmt: skip
+    assert (
+        truth("pump", "{point: wetwell, deviation: {from: {point: wetwell_2}, above: 0.3 m}}", {"wetwell": 1}) is None
+    )
+    assert truth("heat", "{point: supply_temp, deviation: {from: {attribute: plan}, above: 10 °C}}",
+                 {"supply_temp": 59.0}, {"plan": 70.0}) is True  # fmt: skip
+    when = "{point: depth, deviation: {from: {neighbours: catchment}, above: 5}}"
+    roads = [Asset(name, "road", links={"catchment": "c"}) for name in ("a", "b", "d", "e")]
+    street = Street(RULE % ("road", when), [Asset("c", "catchment"), *roads])
+    for name, depth in (("b", 1.0), ("d", 2.0), ("e", 30.0), ("a", 8.0)):
+        street.send(0, name, depth=depth)
+    state = street.engine._assets["a"]
+    assert state.plan.checks[0].rungs[0].raises(state) is True, "8 against a median of 2"
+
+
+def test_an_expression_over_points_and_attributes() -> None:
+    when = '{expr: "wetwell > L5 && outfall > wetwell + 0.5"}'
+    assert truth("pump", when, {"wetwell": 3.0, "outfall": 4.0}, {"L5": 2.5}) is True
+    assert truth("pump", when, {"wetwell": 2, "outfall": 4.0}, {"L5": 2.5}) is False
+    assert truth("pump", when, {"wetwell": 3.0, "outfall": BAD}, {"L5": 2.5}) is None
+    assert truth("pump", '{expr: "wetwell / 0.0 > p1_code"}', {"wetwell": 3.0, "p1_code": "x"}) is None
+
+
+def test_an_alarm_that_is_asked_for_moves_those_that_ask() -> None:
+    rules = """
+- {rule: wet, applies_to: {kind: road}, when: {point: depth, above: 10, deadband: 5}, response: look}
+- rule: together
+  applies_to: {kind: road}
+  when: {all: [{stands: wet}, {point: battery, below: 20}]}
+  response: look
+- {rule: storm, applies_to: {kind: pipe}, when: {stands: {rule: wet, anywhere: true}}, response: look}
+- {rule: beside, applies_to: {kind: road}, when: {stands: {rule: wet, neighbours: catchment}}, response: look}
+"""
+    roads = [Asset(name, "road", links={"catchment": "c"}) for name in ("r1", "r2")]
+    street = Street(rules, [Asset("c", "catchment"), *roads, Asset("p1", "pipe")])
+    street.send(0, "r1", battery=10.0)
+    assert street.transitions == []
+    street.send(10, "r1", depth=12.0)
+    assert {t.alarm_id for t in street.transitions} == {"r1/wet", "r1/together", "p1/storm", "r2/beside"}
+    street.send(20, "r1", depth=1.0)
+    assert [t.cause for t in street.transitions[4:]] == ["T6"] * 4
+
+
+def test_on_a_hazard_source_every_alarm_is_one_level_worse() -> None:
+    rule = "- {rule: wet, applies_to: {kind: road}, when: {point: depth, above: 5}, level: III, response: look}"
+    street = Street(rule, [Asset("r1", "road"), Asset("r2", "road", attributes={"hazard_source": True})])
+    for road in ("r1", "r2"):
+        street.send(0, road, depth=9.0)
+    assert [street.record(f"{road}/wet").level.name for road in ("r1", "r2")] == ["III", "II"]

@@ -7,6 +7,7 @@ this process: gateway + embedded broker + page          child: python -m simulat
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -87,7 +88,8 @@ class _Demo:
     def end(self) -> None:
         """The child is told to go; it goes with us in any case."""
         if self._city is not None and self._city.returncode is None:
-            self._city.terminate()
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and nobody has told the loop yet
+                self._city.terminate()
 
     async def _run(self, gateway: Gateway) -> None:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from gateway.core.alarms import NOT_TIMING, Alarm
-from gateway.core.model import SECOND, AlarmRecord, IsaState, Level, Micros, Quality, Shelve, Value
+from gateway.core.model import SECOND, AlarmRecord, Condition, Level, Micros, Quality, Shelve, Value
 from gateway.core.plan import Check, Rung
 from gateway.core.points import AssetState
 
@@ -161,7 +161,7 @@ def _overlay(record: AlarmRecord) -> list[Reason]:
         found.append(Reason("shelved", "已搁置，到期自动恢复", "shelved until `unshelve_at`"))
     if not record.enabled:
         found.append(Reason("disabled", "规则已停用", "its rule was taken out of force"))
-    if record.latched and record.isa_state is not IsaState.NORM:
+    if record.latched and record.cond is Condition.NORMAL:
         found.append(Reason("latched", "锁存：现场核实后复位", "latched: it waits for somebody to look and reset it"))
     if record.shadow:
         found.append(Reason("shadow", "试运行规则，只记录不通知", "a rule on trial: recorded, told to nobody"))

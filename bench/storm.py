@@ -113,12 +113,18 @@ class _Reader:
     async def provoke(self) -> None:
         port = self._gateway.broker.port if self._gateway.broker else 1883
         async with aiomqtt.Client("127.0.0.1", port) as client:
+
+            async def say(freeboard: float) -> None:
+                body = json.dumps({"values": {"freeboard": freeboard}})
+                await client.publish(f"citywatch/v1/pipe/{BYSTANDER}/telemetry", body, qos=1)
+
+            await say(1.5)  # however the last storm left it
+            await asyncio.sleep(EVERY_S)
             while True:
                 for freeboard in (-0.05, 1.5):
                     self._came.clear()
                     began = time.monotonic()
-                    body = json.dumps({"values": {"freeboard": freeboard}})
-                    await client.publish(f"citywatch/v1/pipe/{BYSTANDER}/telemetry", body, qos=1)
+                    await say(freeboard)
                     await self._came.wait()
                     self.bystander.append((began, time.monotonic() - began))
                     await asyncio.sleep(EVERY_S)

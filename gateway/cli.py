@@ -222,7 +222,8 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         if debug:
             raise
-        _fail(f"{error.strerror or str(error) or type(error).__name__}" + (f": {error.filename}" if error.filename else ""))
+        what = error.strerror or str(error) or type(error).__name__
+        _fail(what + (f": {error.filename}" if error.filename else ""))
 
 
 def _fail(message: str) -> NoReturn:

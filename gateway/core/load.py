@@ -18,7 +18,6 @@ PERIOD: Micros = 10 * MINUTE
 FLOOD_BEGINS = 10  # more than so many annunciated alarms in 10 min …
 FLOOD_ENDS = 5  # … until there are fewer than so many
 MOST_FREQUENT = 10
-STALE_GOAL = 5
 ASKS = frozenset({"T3", "T7", "T8", "T11", "T18", "T21", "T23", "T26"})
 
 

@@ -594,6 +594,7 @@ def _settle_memory() -> None:
     reading the files took back to the system (glibc keeps it otherwise)."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)  # what we make thousands a second of has no circles
     _trim()
 
 

@@ -21,15 +21,20 @@ from gateway.core.why import Explanation
 COLOURS = {Level.I: "red", Level.II: "orange", Level.III: "yellow", Level.IV: "blue"}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EARLIEST = -62_135_596_800 * 1_000_000  # the year 1
 _LATEST = 253_402_300_799 * 1_000_000  # the year 9999, the last that ISO 8601 writes with four digits
 
 
-@lru_cache(maxsize=4096)  # an alarm bears the same moment five times, and an evening's alarms few moments
 def iso(at: Micros) -> str:
     """Microseconds UTC as ISO 8601 with zone: ``2025-07-20T12:00:00.5Z``; times beyond the calendar are clamped."""
-    moment = _EPOCH + timedelta(microseconds=max(-62_135_596_800_000_000, min(at, _LATEST)))
-    text = moment.replace(tzinfo=None).isoformat()
-    return (text.rstrip("0") if "." in text else text) + "Z"
+    seconds, micros = divmod(max(_EARLIEST, min(at, _LATEST)), 1_000_000)
+    text = _iso_second(seconds)
+    return f"{text}.{micros:06}".rstrip("0") + "Z" if micros else text + "Z"
+
+
+@lru_cache(maxsize=256)  # an evening's alarms have few seconds
+def _iso_second(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
 
 
 def iso_or_none(at: Micros | None) -> str | None:

@@ -58,6 +58,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -88,10 +89,10 @@ STALE_AFTER: Micros = 24 * HOUR  # T30, ISA-18.2
 replace = msgspec.structs.replace
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_PAIRS = [high + low for high in _CROCKFORD for low in _CROCKFORD]
+_CROCKFORD_OF = (_CROCKFORD * 8).encode()  # of every byte, the character of its lowest five bits
 
 
-class Evidence(msgspec.Struct, frozen=True):
+class Evidence(msgspec.Struct, frozen=True, gc=False):
     """What decided: shown to people, stored in the record."""
 
     value: Value = None
@@ -99,7 +100,7 @@ class Evidence(msgspec.Struct, frozen=True):
     unit: str = ""
 
 
-class Alarm(msgspec.Struct, array_like=True):
+class Alarm(msgspec.Struct, array_like=True, gc=False):
     """The live state of one alarm. Only the engine touches it; ``record`` is what the last recorded transition said.
 
     ``no``: order among deadlines of one instant. ``on``: how many rungs are on. ``on_since``, ``off_since``: per rung,
@@ -188,19 +189,34 @@ class Alarm(msgspec.Struct, array_like=True):
 
     def due(self, rule: Rule, rungs: Sequence[Rung]) -> Micros | None:
         """The next deadline of any region."""
-        times = [due for i in range(self.on, len(rungs)) if (due := self._on_due(rungs, i)) is not None]
-        if self.on and (due := self._off_due(rungs, self.on - 1)) is not None:
-            times.append(due)
+        earliest = self._timed_due(rule) if self.record.rev else None
+        on = self.on
+        if on and (due := self._off_due(rungs, on - 1)) is not None and (earliest is None or due < earliest):
+            earliest = due
+        for i in range(on, len(rungs)):
+            if self.on_since[i] != NOT_TIMING:
+                due = self._on_due(rungs, i)
+                if due is not None and (earliest is None or due < earliest):
+                    earliest = due
+        return earliest
+
+    def _timed_due(self, rule: Rule) -> Micros | None:
+        """The next deadline that is not the condition's: what ``timed`` waits for."""
         record = self.record
-        if record.rev:
-            for other in (record.unshelve_at, self.release_at, self._stale_due()):
-                if other is not None:
-                    times.append(other)
-            if rule.realarm is not None and (due := self._realarm_due(rule)) is not None:
-                times.append(due)
-            if record.chattering and (due := self._calm_due(rule)) is not None:
-                times.append(due)
-        return min(times) if times else None
+        earliest = self._stale_due()
+        if record.unshelve_at is not None and (earliest is None or record.unshelve_at < earliest):
+            earliest = record.unshelve_at
+        if self.release_at is not None and (earliest is None or self.release_at < earliest):
+            earliest = self.release_at
+        if rule.realarm is not None:
+            due = self._realarm_due(rule)
+            if due is not None and (earliest is None or due < earliest):
+                earliest = due
+        if record.chattering:
+            due = self._calm_due(rule)
+            if due is not None and (earliest is None or due < earliest):
+                earliest = due
+        return earliest
 
     def _realarm_due(self, rule: Rule) -> Micros | None:
         record = self.record
@@ -459,6 +475,9 @@ class Alarm(msgspec.Struct, array_like=True):
 
     def timed(self, rule: Rule, now: Micros, late: bool) -> list[Transition]:
         """The deadlines that are not the condition's: T18, T21, T11, T30 and the end of T29."""
+        due = self._timed_due(rule)
+        if due is None or due > now:
+            return []
         done: list[Transition] = []
         record = self.record
         if record.unshelve_at is not None and record.unshelve_at <= now:
@@ -715,6 +734,10 @@ def new_alarm(no: int, asset: str, kind: str, rule: Rule, rungs: Sequence[Rung])
 
 def occurrence_id(alarm_id: str, counter: int, detected_at: Micros) -> str:
     """A ULID: the time of detection in ms, and 80 bits that are the same in every replay."""
-    digest = hashlib.blake2b(f"{alarm_id}\0{counter}".encode(), digest_size=10).digest()
-    number = max(0, detected_at // 1000) << 80 | int.from_bytes(digest, "big")
-    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
+    digest = hashlib.blake2b(f"{alarm_id}\0{counter}".encode(), digest_size=16).digest()
+    return _ulid_time(max(0, detected_at // 1000)) + digest.translate(_CROCKFORD_OF).decode()
+
+
+@lru_cache(maxsize=64)
+def _ulid_time(ms: int) -> str:
+    return "".join([_CROCKFORD[ms >> shift & 31] for shift in range(45, -1, -5)])

@@ -18,7 +18,7 @@ from typing import Protocol, TypeAlias, assert_never
 
 from gateway.core.expression import evaluator
 from gateway.core.model import Level, Micros, Quality, Value
-from gateway.core.points import AssetState
+from gateway.core.points import NEVER, AssetState
 from gateway.core.rule import (
     All,
     Any,
@@ -49,7 +49,7 @@ Test: TypeAlias = Callable[[AssetState], Truth]
 Reader: TypeAlias = Callable[[AssetState], float | None]
 Compare: TypeAlias = Callable[[float, float], bool]
 
-GOOD = Quality.GOOD
+GOOD, BAD = Quality.GOOD, Quality.BAD
 MAX_PUMPS = 12  # the largest station in the county has 6; an asset may say `pumps: n`
 
 _NEVER: Test = lambda _: False  # noqa: E731
@@ -268,9 +268,21 @@ class Compiler:
             found = window.change(state.source_time, state.value)
             return None if found is None else rounded(found)
 
+        near = abs(bound) * 1e-9
+
         def test(asset: AssetState) -> Truth:
-            found = change(asset)
-            return None if found is None else compare(found, bound)
+            state = asset.points.get(point)
+            window = asset.windows.get(key)
+            if state is None or window is None or state.quality is not GOOD:
+                return None
+            value = state.value
+            if not isinstance(value, (int, float)):
+                return None
+            found = window.change(state.source_time, value)
+            if found is None:
+                return None
+            # Rounding decides nothing but close to the limit, and costs more than the rest.
+            return compare(found if abs(found - bound) > near else rounded(found), bound)
 
         self.evidence.append(Evidence(test, change, lambda _: fixed, leaf.unit))
         return test
@@ -497,8 +509,8 @@ class Compiler:
             known = False
             for name in points:
                 state = asset.points.get(name)
-                if state is not None and state.reported:
-                    if state.quality is Quality.BAD:
+                if state is not None and state.source_time != NEVER:
+                    if state.quality is BAD:
                         return True
                     known = True
             return False if known else None

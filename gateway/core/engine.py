@@ -8,7 +8,7 @@ same transitions as waking on time, and replaying the journal gives the same eng
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -30,7 +30,7 @@ from gateway.core.model import (
     Quality,
     Reading,
 )
-from gateway.core.plan import Check, Plan, Rung, attributes_of, compile_plan, links_of
+from gateway.core.plan import Check, Plan, PointPlan, Rung, attributes_of, compile_plan, links_of
 from gateway.core.points import (
     NEVER,
     NOTHING,
@@ -342,6 +342,8 @@ class Engine:
         heard = now - self._silences.deaf
         devices = self._silences.devices
         asset: AssetState | None = None
+        points: dict[str, PointState] = {}
+        by_point: Mapping[str, PointPlan] = {}
         device: DeviceState | None = None
         touched: list[Touched] = []
         asset_id = device_id = ""
@@ -379,6 +381,7 @@ class Engine:
                 asset_id, device_id = reading.asset, reading.device
                 time, sequence = reading.source_time, reading.sequence
                 asset = self._assets.get(asset_id) or self._unregistered(asset_id)
+                points, by_point = asset.points, asset.plan.by_point
                 device = devices.get(device_id) or self._silences.stranger(device_id, asset_id, now)
                 seen = bits = fingerprint = 0
                 known = None
@@ -402,9 +405,9 @@ class Engine:
             assert asset is not None
             assert device is not None
             name = reading.point
-            state = asset.points.get(name)
+            state = points.get(name)
             if state is None:
-                state = asset.points[name] = PointState(len(asset.points))
+                state = points[name] = PointState(len(points))
             value = reading.value
             bit = 1 << state.no
             bits |= bit
@@ -443,7 +446,7 @@ class Engine:
             if quality is GOOD:
                 state.good_at = heard
                 spoke = True
-            plan = asset.plan.by_point.get(name)
+            plan = by_point.get(name)
             if plan is None:
                 continue
             checks |= plan.always

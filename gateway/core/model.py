@@ -149,6 +149,9 @@ class Condition(StrEnum):
     PENDING_OFF = "PENDING_OFF"
 
 
+_ACTIVE, _PENDING_OFF = Condition.ACTIVE, Condition.PENDING_OFF  # looking a member up costs more than asking for it
+
+
 class Shelve(StrEnum):
     UNSHELVED = "UNSHELVED"
     TIMED = "TIMED"
@@ -174,7 +177,7 @@ class OutOfService(msgspec.Struct, frozen=True):
     since: Micros
 
 
-class AlarmRecord(msgspec.Struct, frozen=True):
+class AlarmRecord(msgspec.Struct, frozen=True, gc=False):
     """The live record of one alarm; the fields and their meaning are those of docs/alarms.md.
 
     ``rev`` rises by one with every recorded transition: the optimistic lock of every command, and the key that makes
@@ -229,7 +232,7 @@ class AlarmRecord(msgspec.Struct, frozen=True):
 
     @property
     def is_active(self) -> bool:
-        return self.cond in (Condition.ACTIVE, Condition.PENDING_OFF) or self.latched
+        return self.cond is _ACTIVE or self.cond is _PENDING_OFF or self.latched
 
     @property
     def annunciated(self) -> bool:
@@ -255,7 +258,7 @@ class AlarmRecord(msgspec.Struct, frozen=True):
         return IsaState.NORM if self.acked else IsaState.RTNUN
 
 
-class Transition(msgspec.Struct, frozen=True):
+class Transition(msgspec.Struct, frozen=True, gc=False):
     """One recorded step of one alarm: what happened, when, and the record after it.
 
     ``cause`` is the row of the table in ``core/alarms.py`` ("T3"). ``notify``: people are told.

@@ -98,8 +98,9 @@ class Window:
 
     def change(self, at: Micros, value: float) -> float | None:
         """``value`` at ``at`` minus the oldest sample not older than the span; None before the second sample."""
+        oldest = at - self.span
         for then, old in self.samples:
-            if then >= at - self.span:
+            if then >= oldest:
                 return value - old if then < at else None
         return None
 

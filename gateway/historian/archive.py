@@ -85,13 +85,14 @@ class Archive:
         """Readings with since ≤ received < until in the order of their arrival, about ``rows`` at a time, message by
         message: what one device sent at one moment. What was delivered twice is here twice: the engine knows it again,
         and taking it out costs ten times the sorting."""
-        self._db.execute(f"{self._source(since, until)} ORDER BY cursor")
+        wanted = "series, time, received, value, text, flags, reason, sequence"
+        self._db.execute(f"SELECT {wanted} FROM ({self._source(since, until)}) ORDER BY cursor")
         keys, meanings = self._keys, _MEANINGS
         message: list[Reading] = []
         device, moment = "", 0
         while found := self._db.fetchmany(rows):
             batch: list[list[Reading]] = []
-            for number, at, received, value, text, flags, reason, sequence, _ in found:
+            for number, at, received, value, text, flags, reason, sequence in found:
                 asset, point, speaker = keys[number]
                 plain, quality, historical, timed = meanings[flags]
                 if not plain:

@@ -56,6 +56,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         "bench.ingest",
     ),
     "latency": Benchmark("From a device's message to the alarm on the live stream, under load.", "bench.latency"),
+    "deadlines": Benchmark("How punctual delays are beside 10,000 messages a second.", "bench.deadlines"),
     "scale": Benchmark("CPU a message and memory a device, from 1,000 to 100,000 devices.", "bench.scale"),
     "history": Benchmark(
         "One point's day asked for while 20,000 readings a second are written; bytes a reading on disk.",

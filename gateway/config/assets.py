@@ -46,7 +46,7 @@ LONGEST_INTERVAL: Micros = 366 * 24 * HOUR
 # Kinds that measure nothing themselves and stand in the cause graph only.
 ASSET_KINDS: tuple[str, ...] = (*KINDS, "network", "catchment", "area")
 
-LINKS: tuple[str, ...] = ("feeder", "network", "catchment", "station", "area")
+LINKS: tuple[str, ...] = ("feeder", "network", "catchment", "station", "area", "before", "after")
 
 ATTRIBUTE_UNITS: dict[str, str] = {
     "rated_power": "W", "rated_current": "A", "rated_voltage": "V", "rated_flow": "m³/h",

@@ -221,9 +221,15 @@ class ShareModel(LeafModel):
     share: ShareBodyModel
 
 
+class CountingModel(Strict):
+    above: Any = None
+    below: Any = None
+
+
 class WindowBodyModel(Strict):
     over: DurationField
     function: Over = Field(strict=False)
+    counting: CountingModel | None = None
     above: Any = None
     below: Any = None
     deadband: Any = None

@@ -35,12 +35,14 @@ from gateway.config.rule_models import (
     SilentModel,
     StandsBodyModel,
     StandsModel,
+    WindowBodyModel,
     WindowModel,
 )
 from gateway.config.units import convert, duration, quantity
 from gateway.config.yaml_source import Path, YamlSource, checked, did_you_mean
 from gateway.core.expression import names_of
 from gateway.core.model import Level
+from gateway.core.points import WINDOW_ROOM
 from gateway.core.rule import (
     DEFAULT_LEVEL,
     ZERO,
@@ -425,7 +427,30 @@ class RuleReader:
             return None
         deadband = self._deadband(body.deadband, here, shown, found, None)
         inclusive = side is Side.ABOVE if body.inclusive is None else body.inclusive
-        return Window(model.point, body.function, body.over, side, found, deadband, inclusive, shown)
+        counting = None
+        if body.counting is not None:
+            counting = self._counting(body, (*here, "counting"), unit, found)
+            if counting is None:
+                return None
+        return Window(model.point, body.function, body.over, side, found, deadband, inclusive, shown, counting)
+
+    def _counting(
+        self, body: WindowBodyModel, path: Path, unit: str, found: tuple[Step, ...]
+    ) -> tuple[Side, Number] | None:
+        """``counting: {above: 55 t}``: beyond which limit a reading counts."""
+        wanted = body.counting
+        if wanted is None or body.function is not Over.COUNT:
+            self.say(path, "only `function: count` counts the readings beyond a limit")
+            return None
+        if any(abs(step.limit.factor) >= WINDOW_ROOM for step in found):
+            self.say(path[:-1], f"a window counts up to {WINDOW_ROOM}")
+            return None
+        side = self._side(wanted.above, wanted.below, path)
+        if side is None:
+            return None
+        raw = wanted.above if side is Side.ABOVE else wanted.below
+        limit = self._number(raw, (*path, side.value), unit, None)
+        return None if limit is None else (side, limit)
 
     def _frozen(self, data: Mapping[str, Any], path: Path) -> Condition | None:
         model = self.read(FrozenModel, data, path)

@@ -9,6 +9,7 @@ What of it is asked when, and for which assets: ``core/plan.py``.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Protocol, TypeAlias, assert_never
 
 from gateway.core.expression import evaluator
 from gateway.core.model import Level, Micros, Quality, Value
-from gateway.core.points import NEVER, AssetState
+from gateway.core.points import NEVER, AssetState, WindowKey
 from gateway.core.rule import (
     All,
     Any,
@@ -120,7 +121,7 @@ class Compiler:
         self.alarms: set[str] = set()
         self.points: set[str] = set()
         self.silences: dict[str, Silence] = {}
-        self.windows: set[tuple[str, Micros]] = set()
+        self.windows: set[WindowKey] = set()
         self.evidence: list[Evidence] = []
         self.missing: str = ""
 
@@ -252,7 +253,7 @@ class Compiler:
         if fixed is None:
             raise Missing("a constant limit of change")
         bound = rounded(fixed + margin)
-        key = (point, span)
+        key = WindowKey(point, span)
         self.windows.add(key)
 
         def change(asset: AssetState) -> float | None:
@@ -400,9 +401,10 @@ class Compiler:
         if fixed is None:
             raise Missing("a constant limit of a window")
         bound = rounded(fixed + margin)
-        key = (point, leaf.over)
+        key = WindowKey(point, leaf.over, *self._counted(leaf, pump))
         self.windows.add(key)
         function = _FUNCTIONS[leaf.function]
+        counting = leaf.counting is not None
         # More values make a maximum greater and a minimum smaller: the truth that they cannot take back.
         certain = None if leaf.function is Over.MEAN else (leaf.function in _GROWS) is (leaf.side is Side.ABOVE)
 
@@ -411,7 +413,7 @@ class Compiler:
             if state is None or window is None or state.quality is not GOOD:
                 return None
             values = window.values(state.source_time)
-            return function(values) if values else None
+            return function(values) if values or counting else None
 
         def test(asset: AssetState) -> Truth:
             value = found(asset)
@@ -424,9 +426,19 @@ class Compiler:
         self.evidence.append(Evidence(test, found, lambda _: fixed, leaf.unit))
         return test
 
+    def _counted(self, leaf: Window, pump: int) -> tuple[float, float]:
+        """Between which ends a value counts."""
+        if leaf.counting is None:
+            return -math.inf, math.inf
+        side, limit = leaf.counting
+        end = constant(self.fold(limit, pump))
+        if end is None:
+            raise Missing("a constant limit to count by")
+        return (end, math.inf) if side is Side.ABOVE else (-math.inf, end)
+
     def _frozen(self, leaf: Frozen, pump: int) -> Test:
         point = self._point(leaf.point, pump)
-        key = (point, leaf.over)
+        key = WindowKey(point, leaf.over)
         self.windows.add(key)
         change, moved, link = leaf.change, leaf.moved, leaf.link
         around = self.surroundings

@@ -40,7 +40,7 @@ from gateway.core.points import (
     Packets,
     PointState,
     Watch,
-    Window,
+    WindowKey,
     own,
     packet_keys,
 )
@@ -49,13 +49,14 @@ from gateway.core.rule import OnBadData, Rule, RuleSet, Stands, parts
 from gateway.core.schedule import Schedule
 from gateway.core.silence import SavedWatch, Silences, Touched
 from gateway.core.why import Explanation, explain, not_applicable
+from gateway.core.vocabulary import CLOCK_SKEW
 from gateway.errors import CommandRefused
 
 DEFAULT_LATENESS: Micros = 10 * MINUTE
 MAX_AHEAD: Micros = 60 * SECOND  # a device clock further ahead than this is not believed
 COMMANDS_REMEMBERED = 1_000
 
-_FORMAT = 1
+_FORMAT = 2
 # The memory of packets holds hashes of integers; Python keeps them equal between processes, not between versions.
 _HASHES = hash((1, 2, 3))
 
@@ -104,7 +105,7 @@ class Edge:
 class _SavedAsset(msgspec.Struct, array_like=True):
     id: str
     points: dict[str, PointState]
-    windows: list[tuple[str, Micros, list[tuple[Micros, float]]]]
+    windows: list[tuple[WindowKey, list[tuple[Micros, float]]]]
     watches: list[SavedWatch]
     counted: list[str] = []
 
@@ -115,7 +116,7 @@ class _Saved(msgspec.Struct, array_like=True):
     now: Micros
     deaf: Micros
     next_no: int
-    devices: list[tuple[str, int, Micros, Micros]]  # id, no, seen, newest
+    devices: list[tuple[str, int, Micros, Micros, float]]  # id, no, seen, newest, skew
     assets: list[_SavedAsset]
     alarms: list[Alarm]
     packets: list[tuple[list[int], list[bytes]]]
@@ -400,6 +401,8 @@ class Engine:
                             seen, known = self._packets.seen(candidate)
                             if seen:
                                 break
+                if timed and not seen and CLOCK_SKEW in by_point and not reading.historical:
+                    checks |= self._note_skew(asset, device, time, now)
                 if time > device.newest and not ahead and not late:
                     device.newest = time
             assert asset is not None
@@ -491,6 +494,20 @@ class Engine:
             self.counters.duplicates += duplicates
             self.counters.conflicts += conflicts
         return Observed(readings if keep is None else keep, duplicates, conflicts)
+
+    def _note_skew(self, asset: AssetState, device: DeviceState, time: Micros, now: Micros) -> int:
+        """The clock of ``device`` against ours, as a point of its asset: the worst of its devices. Gives the checks to
+        ask: also for a packet so late that its readings are not."""
+        device.skew = abs(now - time) / SECOND
+        known = self._silences.devices
+        skew = max((known[name].skew for name in asset.devices if name in known), default=device.skew)
+        state = asset.points.get(CLOCK_SKEW)
+        if state is None:
+            state = asset.points[CLOCK_SKEW] = PointState(len(asset.points))
+        state.value, state.quality = skew, GOOD
+        state.source_time = state.received_at = now
+        plan = asset.plan.by_point[CLOCK_SKEW]
+        return plan.always | plan.banded
 
     def _remember(self, key: int, seen: int, bits: int, known: int | None, fingerprint: int) -> bool:
         """Note a packet; True when it was seen whole before, with other values."""
@@ -882,7 +899,7 @@ class Engine:
                 if not alarm.idle:
                     state.live |= 1 << index
         wanted = {window for point in plan.by_point.values() for window in point.windows}
-        state.windows = {key: state.windows.get(key) or Window(key[1]) for key in sorted(wanted)} or NOTHING
+        state.windows = {key: state.windows.get(key) or key.window() for key in sorted(wanted)} or NOTHING
         state.groups = {group: state.groups.get(group) or Group() for group in plan.groups} or NOTHING
         self._silences.mount(state, self.now)
 
@@ -976,12 +993,15 @@ class Engine:
             self.now,
             self._silences.deaf,
             self._next_no,
-            [(name, device.no, device.seen, device.newest) for name, device in self._silences.devices.items()],
+            [
+                (name, device.no, device.seen, device.newest, device.skew)
+                for name, device in self._silences.devices.items()
+            ],
             [
                 _SavedAsset(
                     asset.id,
                     asset.points,
-                    [(point, span, list(window.samples)) for (point, span), window in asset.windows.items()],
+                    [(key, list(window.samples)) for key, window in asset.windows.items()],
                     watches.get(asset.id, []),
                     self._counted(asset),
                 )
@@ -1018,7 +1038,7 @@ class Engine:
         for kept in saved.assets:
             asset = self._assets[kept.id] = AssetState(kept.id, Plan())
             asset.points = kept.points
-            asset.windows = {(point, span): Window(span, samples) for point, span, samples in kept.windows}
+            asset.windows = {key: key.window(samples) for key, samples in kept.windows}
         for alarm in saved.alarms:
             alarm.scheduled = None
             state = self._assets[alarm.asset]

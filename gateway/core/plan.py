@@ -23,7 +23,7 @@ from gateway.core.conditions import (
     scheduled,
 )
 from gateway.core.model import Asset, Level, Micros, Quality, Value
-from gateway.core.points import AssetState
+from gateway.core.points import AssetState, WindowKey
 from gateway.core.rule import (
     All,
     Any,
@@ -82,7 +82,7 @@ class Check:
     rungs: tuple[Rung, ...]
     points: frozenset[str]
     silences: tuple[Silence, ...]
-    windows: tuple[tuple[str, Micros], ...]
+    windows: tuple[WindowKey, ...]
     groups: tuple[str, ...]
     alarms: frozenset[str]
     band: Band | None
@@ -134,7 +134,7 @@ class PointPlan:
     always: int = 0  # bit i: check i must be asked
     events: int = 0  # bit i: check i is an event without a return: asked once per reading
     memberships: int = 0
-    windows: tuple[tuple[str, Micros], ...] = ()
+    windows: tuple[WindowKey, ...] = ()
     guards: tuple[tuple[int, int, float, float], ...] = ()  # (checks, memberships, low, high): not true in between
 
 
@@ -305,6 +305,8 @@ def attributes_of(rules: RuleSet) -> frozenset[str]:
                         numbers = [part.low, part.high, part.deadband]
                     case _:
                         pass
+                if isinstance(part, Window) and part.counting is not None:
+                    numbers.append(part.counting[1])
                 if isinstance(part, Share):
                     conditions.append(part.where)
                 names.update(name for number in numbers for name, _ in number.attributes)
@@ -403,10 +405,10 @@ def _index(plan: Plan) -> None:
                 touched.always |= bit
         if check.band is None and check.guard is not None:
             _add_guard(plan, check.guard, bit, 0)
-        for point, span in check.windows:
-            touched = plan.by_point.setdefault(point, PointPlan())
-            if (point, span) not in touched.windows:
-                touched.windows += ((point, span),)
+        for window in check.windows:
+            touched = plan.by_point.setdefault(window.point, PointPlan())
+            if window not in touched.windows:
+                touched.windows += (window,)
     for number, membership in enumerate(plan.memberships):
         for silence in membership.silences:
             silences[silence.key] = silence

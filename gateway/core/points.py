@@ -6,8 +6,9 @@ time. Its key (device, sequence or source time) is what makes a redelivery recog
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -105,6 +106,46 @@ class Window:
         return None
 
 
+class Tally(Window):
+    """Only the values between ``low`` and ``high``, each of them: for counting the readings beyond a limit."""
+
+    __slots__ = ("high", "low")
+
+    def __init__(
+        self, span: Micros, low: float, high: float, samples: Sequence[tuple[Micros, float]] = ()
+    ) -> None:
+        super().__init__(span, samples)
+        self.low = low
+        self.high = high
+
+    def add(self, at: Micros, value: float, is_state: bool = False) -> None:
+        if self.low < value < self.high:
+            samples = self.samples
+            samples.append((at, value))
+            oldest = at - self.span
+            while samples[0][0] < oldest or len(samples) > WINDOW_ROOM:
+                del samples[0]
+
+    def reaches_back(self, at: Micros, share: float = 0.5) -> bool:
+        """None of them is a number too."""
+        return True
+
+
+class WindowKey(NamedTuple):
+    """Which window of a point: how long, and whether only the values between ``low`` and ``high`` count."""
+
+    point: str
+    span: Micros
+    low: float = -math.inf
+    high: float = math.inf
+
+    def window(self, samples: Sequence[tuple[Micros, float]] = ()) -> Window:
+        """An empty one, or with what it held."""
+        if self.low == -math.inf and self.high == math.inf:
+            return Window(self.span, samples)
+        return Tally(self.span, self.low, self.high, samples)
+
+
 class Group:
     """The members of a share: how many there are, and which fulfil the condition now."""
 
@@ -118,13 +159,14 @@ class Group:
 class DeviceState:
     """When a device was last heard (on the listening clock), and what it sent last."""
 
-    __slots__ = ("device", "interval", "lateness", "newest", "no", "seen", "silenced", "watches")
+    __slots__ = ("device", "interval", "lateness", "newest", "no", "seen", "silenced", "skew", "watches")
 
     def __init__(self, device: Device, no: int, seen: Micros) -> None:
         self.device = device
         self.no = no
         self.seen = seen
         self.newest: Micros = NEVER  # source time of the newest packet: anything later cannot have been seen before
+        self.skew = 0.0  # how far its clock was from ours at its newest live packet, s; only where a rule asks
         self.lateness: Micros = 0
         self.interval: Micros | None = None
         self.watches: list[Watch] = []
@@ -160,7 +202,7 @@ class AssetState:
         self.safe = 0  # bit i: check i cannot be true now, by its guard
         self.safe_members = 0  # bit i: nor can membership i, if nothing is silent
         self.silent: dict[str, int] = NOTHING  # silence → how many devices (or points) are silent now
-        self.windows: dict[tuple[str, Micros], Window] = NOTHING
+        self.windows: dict[WindowKey, Window] = NOTHING
         self.groups: dict[str, Group] = NOTHING
         self.parents: tuple[tuple[AssetState, Group] | None, ...] = ()  # beside plan.memberships
         self.counted: tuple[str, ...] = ()  # between leaving its groups and joining them anew: where it counted

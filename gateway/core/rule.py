@@ -151,7 +151,8 @@ class Over(StrEnum):
 class Window:
     """``function`` of the good values of ``point`` within ``over``, beyond a limit or up a ladder. Unknown while the
     values do not reach back for at least half of ``over`` (``min``, ``max``, ``count`` and ``changes`` above a limit
-    may be true before: more values cannot take it back)."""
+    may be true before: more values cannot take it back). ``counting``: ``count`` takes only the values beyond that
+    limit, and none of them is 0."""
 
     point: str
     function: Over
@@ -161,6 +162,7 @@ class Window:
     deadband: Number = ZERO
     inclusive: bool = True
     unit: str = ""
+    counting: tuple[Side, Number] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from gateway.core.points import NOTHING, AssetState, DeviceState, Watch, own
 from gateway.core.registry import Registry
 
 Touched: TypeAlias = tuple[AssetState, int, int]  # an asset, and the bits of the checks and memberships to ask
-SavedDevice: TypeAlias = tuple[str, int, Micros, Micros]  # id, no, seen, newest
+SavedDevice: TypeAlias = tuple[str, int, Micros, Micros, float]  # id, no, seen, newest, skew
 SavedWatch: TypeAlias = tuple[int, str, str, Micros, bool]  # no, device, silence, since, silent
 
 
@@ -144,11 +144,12 @@ class Silences:
         """Begin anew with these devices; assets are mounted, and their watches loaded, afterwards."""
         self.deaf = deaf
         self.devices = {}
-        for name, no, seen, newest in devices:
+        for name, no, seen, newest, skew in devices:
             device = self._registry.device(name) or Device(name, "", "")
             state = self.devices[name] = DeviceState(device, no, seen)
             state.lateness = self._lateness(device)
             state.newest = newest
+            state.skew = skew
 
     def load_watches(self, asset: AssetState, saved: Iterable[SavedWatch]) -> None:
         """Give the watches of a mounted asset their numbers, clocks and findings back."""

@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from functools import cache
 
+CLOCK_SKEW = "clock_skew"  # how far a device's clock is from ours: found by the gateway, for assets a rule asks it of
+
 COMMON: dict[str, str] = {
+    CLOCK_SKEW: "s",
     "battery": "%",
     "battery_voltage": "V",
     "rssi": "dBm",

@@ -149,6 +149,12 @@ def test_every_limit_has_a_deadband_and_a_clear_delay_even_when_nobody_wrote_one
          "when.window.function: Input should be 'mean'"),
         ("{rule: x, applies_to: {kind: road}, when: {point: depth, window: {over: 5m, function: mean}}}",
          "say either `above` or `below`"),
+        ("{rule: x, applies_to: {kind: road}, when: {point: depth, window: {over: 5m, function: mean, counting: {above: 1}, above: 5}}}",  # noqa: E501
+         "when.window.counting: only `function: count` counts the readings beyond a limit"),
+        ("{rule: x, applies_to: {kind: road}, when: {point: depth, window: {over: 5m, function: count, counting: {above: 1}, above: 600}}}",  # noqa: E501
+         "when.window: a window counts up to 512"),
+        ("{rule: x, applies_to: {kind: road}, when: {point: depth, window: {over: 5m, function: count, counting: {}, above: 6}}}",  # noqa: E501
+         "say either `above` or `below`"),
         ("{rule: x, applies_to: {kind: road}, when: {point: depth, frozen: {over: 1h, change: 1 V}}}",
          "cannot be converted"),
         ("{rule: x, applies_to: {kind: road}, when: {point: depth, frozen: {over: 1h, change: 1, link: catchmnt}}}",

@@ -236,6 +236,14 @@ def test_a_window_of_a_minute(function: str, limit: str, expected: list[object])
     assert told(when, [(0, 2.0), (20, 8.0), (40, 4.0), (80, 6.0)]) == expected
 
 
+def test_only_the_readings_beyond_a_limit_are_counted_each_of_them_and_none_is_a_number() -> None:
+    when = "{point: depth, window: {over: 60s, function: count, counting: {above: 5}, above: 3}}"
+    samples = [(0, 5.0), (1, 5.1), (1.001, 6.0), (1.002, 9.0), (62, 0.0), (63, 7.0)]
+    assert told(when, samples) == [False, False, False, True, False, False]
+    below = "{point: depth, window: {over: 60s, function: count, counting: {below: 5}, below: 1, inclusive: false}}"
+    assert told(below, [(0, 5.0), (1, 4.0), (70, 5.0)]) == [True, False, True]
+
+
 def test_changes_of_a_state_are_all_counted() -> None:
     when = "{point: device_fault, window: {over: 10m, function: changes, above: 4}}"
     flapping = [(second, second % 2 == 0) for second in range(6)]

@@ -70,6 +70,14 @@ RULES = """
   applies_to: {kind: road}
   when: {point: device_fault, window: {over: 60s, function: changes, above: 2}}
   response: look
+- rule: deep-often
+  applies_to: {kind: road}
+  when: {point: depth, window: {over: 60s, function: count, counting: {above: 9}, above: 2, deadband: 0}}
+  response: look
+- rule: clock
+  applies_to: {kind: road}
+  when: {point: clock_skew, above: 20, deadband: 5, on_delay: 2 readings}
+  response: look
 - rule: unlike
   applies_to: {kind: road}
   when: {point: depth, deviation: {from: {neighbours: catchment}, above: 10}}
@@ -108,7 +116,7 @@ RULES = """
 ROADS = ("r1", "r2", "r3")
 RULE_IDS = (
     "road-depth", "wet", "battery", "offline", "splash", "often", "restless", "unlike", "dry", "anywhere",
-    "deep-and-fed",
+    "deep-and-fed", "deep-often", "clock",
 )  # fmt: skip
 ALARMS = tuple(f"{road}/{rule}" for road in ROADS for rule in RULE_IDS)
 

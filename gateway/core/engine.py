@@ -48,8 +48,8 @@ from gateway.core.registry import Registry
 from gateway.core.rule import OnBadData, Rule, RuleSet, Stands, parts
 from gateway.core.schedule import Schedule
 from gateway.core.silence import SavedWatch, Silences, Touched
-from gateway.core.why import Explanation, explain, not_applicable
 from gateway.core.vocabulary import CLOCK_SKEW
+from gateway.core.why import Explanation, explain, not_applicable
 from gateway.errors import CommandRefused
 
 DEFAULT_LATENESS: Micros = 10 * MINUTE

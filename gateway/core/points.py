@@ -111,9 +111,7 @@ class Tally(Window):
 
     __slots__ = ("high", "low")
 
-    def __init__(
-        self, span: Micros, low: float, high: float, samples: Sequence[tuple[Micros, float]] = ()
-    ) -> None:
+    def __init__(self, span: Micros, low: float, high: float, samples: Sequence[tuple[Micros, float]] = ()) -> None:
         super().__init__(span, samples)
         self.low = low
         self.high = high

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.config.profiles import CASES, load_profiles
+from gateway.config.profiles import CASES, CODEC, load_profiles
 from gateway.config.rules import load_rules
 from gateway.config.settings import Settings
 from gateway.config.shipped import read_tree, shipped
@@ -55,10 +55,10 @@ def case_files(settings: Settings) -> dict[str, str]:
 def read_bundle(settings: Settings) -> Bundle:
     """The shipped files, with the operator's folders laid over them (a file of the same name replaces the shipped
     one). Raises ConfigError for folders and files that cannot be read."""
-    profiles = read_tree(shipped("device_profiles"))
+    profiles: dict[str, str] = {}
+    for folder in (shipped("device_profiles"), *settings.profiles):
+        profiles |= read_tree(folder) | read_tree(folder, CODEC)
     rules = read_tree(shipped("rules"))
-    for folder in settings.profiles:
-        profiles |= read_tree(folder)
     for folder in settings.rules:
         rules |= read_tree(folder)
     return Bundle(

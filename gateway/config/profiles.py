@@ -14,23 +14,29 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from gateway.config.codecs import load_codec
 from gateway.config.units import duration, linear, quantity
 from gateway.config.yaml_source import Path, YamlSource, did_you_mean, mistakes_of, read_yaml
 from gateway.core import profile as compiled
 from gateway.core.decode import json_path
 from gateway.core.formula import Formula, FormulaError, parse_formula
 from gateway.core.model import MINUTE, Micros, Quality, Value
+from gateway.core.payload import MAX_BINARY
 from gateway.core.profile import Form, Linear, Profile, State, Transport, ValueType
 from gateway.core.vocabulary import KINDS, unit_of
 from gateway.errors import ConfigError, Mistake
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
+CODEC_NAME = re.compile(r"^[a-z][a-z0-9_]*\.py$")
 CASES = ".cases.yaml"
+CODEC = ".py"
 
 # What Milesight's devices send besides their measurements: version, power, serial number, class, reset.
 _MILESIGHT_INFO = {
     "FF 01": 1, "FF 09": 2, "FF 0A": 2, "FF 0B": 1, "FF 0F": 1, "FF 16": 8, "FF FE": 1, "FF FF": 2,
 }  # fmt: skip
+
+SIGNALS = ("rssi", "snr", "gateway", "battery")  # what networks say of a LoRaWAN device beside its own bytes
 
 # Units a JSON payload may name ({"value": 5, "unit": "cm"}); those that convert to the point's own are understood.
 _UNITS = (
@@ -80,11 +86,12 @@ def load_profiles(files: Mapping[str, str]) -> dict[str, Profile]:
     """
     profiles: dict[str, Profile] = {}
     mistakes: list[Mistake] = []
+    codecs = {file: text for file, text in files.items() if file.endswith(CODEC)}
     for file, text in files.items():
-        if file.endswith(CASES):
+        if file.endswith((CASES, CODEC)):
             continue
         try:
-            profile = load_profile(file, text)
+            profile = load_profile(file, text, codecs)
         except ConfigError as error:
             mistakes += error.mistakes
         else:
@@ -94,8 +101,8 @@ def load_profiles(files: Mapping[str, str]) -> dict[str, Profile]:
     return profiles
 
 
-def load_profile(file: str, text: str) -> Profile:
-    """One file. Raises ConfigError with all its mistakes."""
+def load_profile(file: str, text: str, codecs: Mapping[str, str] | None = None) -> Profile:
+    """One file; ``codecs``: text of the Python files it may name. Raises ConfigError with all its mistakes."""
     source = read_yaml(text, file)
     if not isinstance(source.data, dict):
         raise ConfigError([Mistake(file, 1, "", "a profile is a mapping of keys; see docs/profiles.md")])
@@ -103,7 +110,7 @@ def load_profile(file: str, text: str) -> Profile:
         model = ProfileModel.model_validate(source.data)
     except ValidationError as error:
         raise ConfigError(mistakes_of(error, source, (), ProfileModel)) from error
-    compiler = _Compiler(source, model)
+    compiler = _Compiler(source, model, codecs or {})
     profile = compiler.profile()
     if compiler.mistakes:
         raise ConfigError(compiler.mistakes)
@@ -174,19 +181,39 @@ class ChannelModel(_Model):
     historical: bool = False
 
 
+class RecordsModel(_Model):
+    """Several samples in one frame."""
+
+    at: Annotated[int, Field(ge=0, le=255)]
+    size: Annotated[int, Field(ge=1, le=255)] | None = None
+    fields: Annotated[dict[str, FieldModel], Field(min_length=1)]
+    time: str | None = None
+    every: Duration | None = None
+    first: Literal["newest", "oldest"] = "newest"
+    historical: bool = False
+
+
 class FrameModel(_Model):
     prefix: str = ""
     size: Annotated[int, Field(ge=1, le=255)] | None = None
     min_size: Annotated[int, Field(ge=1, le=255)] | None = None
     fport: Ports | None = None
-    fields: dict[str, FieldModel]
+    fields: dict[str, FieldModel] = {}
+    records: RecordsModel | None = None
+
+
+class BlockModel(_Model):
+    fields: Annotated[dict[str, FieldModel], Field(min_length=1)]
 
 
 class PayloadModel(_Model):
-    format: Literal["json", "tlv", "milesight", "frames"] = "json"
+    format: Literal["json", "tlv", "milesight", "frames", "decentlab", "codec"] = "json"
     byte_order: Literal["little", "big"] = "big"
     channels: dict[str, ChannelModel] = {}
     frames: list[FrameModel] = []
+    blocks: list[BlockModel] = []
+    codec: str | None = None
+    names: list[str] = []
     time: str = "ts"
     sequence: str = "seq"
     values: str = "values"
@@ -249,7 +276,9 @@ class ProfileModel(_Model):
 class _Compiler:
     """One model → one profile, collecting mistakes on the way."""
 
-    def __init__(self, source: YamlSource, model: ProfileModel) -> None:
+    def __init__(self, source: YamlSource, model: ProfileModel, codecs: Mapping[str, str]) -> None:
+        self.codecs = codecs
+        self.codec_names: tuple[str, ...] = ()
         self.source = source
         self.model = model
         self.mistakes: list[Mistake] = []
@@ -302,7 +331,7 @@ class _Compiler:
         )
 
     def raw_names(self) -> list[str]:
-        return [*(register.name for register in self.registers), *self.fields]
+        return [*(register.name for register in self.registers), *self.fields, *self.codec_names]
 
     def name(self, name: str, path: Path) -> None:
         if not NAME.match(name):
@@ -316,7 +345,7 @@ class _Compiler:
 
     # -- where values stand -------------------------------------------------------------------------------------------
 
-    def payload(self) -> compiled.JsonPayload | compiled.TlvPayload | compiled.FramePayload | None:
+    def payload(self) -> compiled.Payload | None:
         model, given = self.model, self.model.payload
         if model.transport is Transport.MODBUS:
             if given is not None:
@@ -338,6 +367,10 @@ class _Compiler:
             if not given.frames:
                 self.wrong(("payload", "frames"), "list at least one frame")
             return compiled.FramePayload(tuple(self.frame(index, frame) for index, frame in enumerate(given.frames)))
+        if given.format == "decentlab":
+            return self.blocks(given)
+        if given.format == "codec":
+            return self.codec(given)
         return self.tlv(given)
 
     def tlv(self, given: PayloadModel) -> compiled.TlvPayload:
@@ -378,10 +411,59 @@ class _Compiler:
         except ValueError:
             self.wrong((*path, "prefix"), "a prefix is written as hexadecimal bytes: 58")
             prefix = b""
-        least = frame.size or frame.min_size or size
+        records = self.records(frame.records, (*path, "records")) if frame.records is not None else None
+        if records is not None:
+            size = max(size, records.at)
+        elif not fields:
+            self.wrong(path, "`fields`, `records` or both say what stands in a frame")
+        least = frame.size or frame.min_size or max(size, 1)
         if frame.size is not None and frame.size < size:
             self.wrong((*path, "size"), f"the fields need {size} bytes")
-        return compiled.FrameVariant(prefix, least, frame.size or 255, fields, _ports(frame.fport))
+        most = frame.size or (MAX_BINARY if records is not None else 255)
+        return compiled.FrameVariant(prefix, least, most, fields, _ports(frame.fport), records)
+
+    def records(self, given: RecordsModel, path: Path) -> compiled.Records:
+        assert self.model.payload is not None
+        fields, size = self.lay_out(given.fields, self.model.payload.byte_order == "little", (*path, "fields"))
+        if given.size is not None and given.size < size:
+            self.wrong((*path, "size"), f"the fields need {size} bytes")
+        if (given.time is None) is (given.every is None):
+            self.wrong(path, "say either `time` (the field that is a record's own time) or `every` (how far apart)")
+        if given.time is not None and given.time not in given.fields:
+            self.wrong((*path, "time"), f"`{given.time}` is not a field of the records")
+        oldest_first = given.first == "oldest"
+        return compiled.Records(
+            given.at, given.size or max(size, 1), fields, given.time, given.every or 0, oldest_first, given.historical
+        )
+
+    def blocks(self, given: PayloadModel) -> compiled.BlockPayload:
+        if not 1 <= len(given.blocks) <= 16:
+            self.wrong(("payload", "blocks"), "list the blocks in the order of their flags, 1 to 16 of them")
+        blocks = []
+        for index, block in enumerate(given.blocks):
+            fields, size = self.lay_out(block.fields, False, ("payload", "blocks", index, "fields"))
+            blocks.append(compiled.Channel(size, fields))
+        return compiled.BlockPayload(tuple(blocks))
+
+    def codec(self, given: PayloadModel) -> compiled.CodecPayload:
+        path: Path = ("payload", "codec")
+        for name in given.names:
+            self.name(name, ("payload", "names"))
+        if not given.names:
+            self.wrong(("payload", "names"), "list the raw values the codec gives")
+        self.codec_names = tuple(given.names)
+        folder = self.source.file.rpartition("/")[0]
+        file = f"{folder}/{given.codec}" if folder else str(given.codec)
+        if given.codec is None or not CODEC_NAME.match(given.codec):
+            self.wrong(path, "name the Python file beside this one: uc300.py")
+        elif (text := self.codecs.get(file)) is None:
+            self.wrong(path, f"there is no file {file}")
+        else:
+            try:
+                return compiled.CodecPayload(load_codec(file, text), self.codec_names)
+            except ConfigError as error:
+                self.wrong(path, error.mistakes[0].message)
+        return compiled.CodecPayload(lambda _data, _fport: [], self.codec_names)
 
     def lay_out(
         self, fields: Mapping[str, FieldModel], little: bool, path: Path
@@ -548,7 +630,7 @@ class _Compiler:
             except ValueError:
                 self.wrong((*path, "from"), f"`{source}` is not a path: write sensors[0].temp")
             return True
-        raws = [*self.raw_names(), "rssi", "snr"] if self.model.transport is Transport.LORAWAN else self.raw_names()
+        raws = [*self.raw_names(), *SIGNALS] if self.model.transport is Transport.LORAWAN else self.raw_names()
         if source in raws:
             return True
         if given.from_ is not None or not has_formula:

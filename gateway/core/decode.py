@@ -32,6 +32,15 @@ from gateway.core.model import (
     Rejection,
     Value,
 )
+from gateway.core.networks import (
+    Network,
+    Route,
+    Uplink,
+    bare_or_chirpstack,
+    names_in_envelope,
+    open_envelope,
+    route_of,
+)
 from gateway.core.payload import (
     AHEAD,
     EARLIEST,
@@ -44,23 +53,22 @@ from gateway.core.payload import (
     Sample,
     at_path,
     binary_samples,
-    check_json,
     describe,
     json_samples,
-    parse_json,
+    read_document,
     read_time,
-    unwrap_uplink,
 )
 from gateway.core.profile import Check, JsonPayload, Point, Profile, Transport, ValueType
 from gateway.core.registers import Fault, RegisterReader, all_zero, sentinel_reason
 from gateway.core.registry import Registry
+from gateway.core.senml import is_senml, senml_samples
 
-TOPIC_ROOT = "citywatch/v1/"
 MAX_QUICK = 4_096  # what is longer is not usual, and would only be parsed twice
 MAX_TOPICS = 200_000  # plans kept, about 300 bytes each: twice the devices of the largest city we plan for
 
 GOOD, UNCERTAIN, BAD = Quality.GOOD, Quality.UNCERTAIN, Quality.BAD
 _NO_ATTRIBUTES: Mapping[str, float] = {}
+_POLLED = Route(Network.CITYWATCH, "", "modbus")
 _decode_cycle = msgspec.msgpack.Decoder(ModbusCycle).decode
 
 Outcome: TypeAlias = tuple[Point, Value, Quality, str | None]
@@ -82,11 +90,11 @@ class Decoder:
         if frame.kind is FrameKind.MQTT:
             mounted = self._topics.get(frame.address)
             if mounted is None or not mounted.stands(self._registry):
-                found = self._mount_topic(frame.address)
+                found = self._mount_topic(frame.address, frame.payload)
                 if isinstance(found, Rejection):
                     return Decoded(None, [], found)
                 mounted = found
-            if not frame.retained and mounted.plan.quick and not mounted.status:
+            if mounted.quick and not frame.retained:
                 payload = frame.payload
                 if len(payload) <= MAX_QUICK:
                     done = _quick(mounted, payload, frame.received_at)
@@ -102,21 +110,24 @@ class Decoder:
 
     # -- who speaks ---------------------------------------------------------------------------------------------------
 
-    def _mount_topic(self, topic: str) -> _Mounted | Rejection:
-        parts = topic.split("/")
-        if len(parts) != 5 or not topic.startswith(TOPIC_ROOT) or parts[4] not in ("telemetry", "status"):
-            return Rejection("unknown_topic", "the topic is not citywatch/v1/{kind}/{device}/telemetry or …/status")
-        kind, name, leaf = parts[2:]
-        device = self._registry.device_by_address(name)
+    def _mount_topic(self, topic: str, payload: bytes) -> _Mounted | Rejection:
+        route = route_of(topic)
+        if route is None:
+            return Rejection(
+                "unknown_topic", "not citywatch/v1/{kind}/{device}/telemetry, nor of a known network"
+            )
+        name = route.address
+        names = (name, name.upper(), *names_in_envelope(route, payload))
+        device = next((found for one in names if (found := self._registry.device_by_address(one)) is not None), None)
         if device is None:
             return Rejection("unknown_device", f"no device {name[:MAX_NAME]!r} is registered", name[:MAX_NAME])
-        mounted = self._mount(device, name, leaf == "status")
+        mounted = self._mount(device, device.address or device.device, route)
         if isinstance(mounted, Rejection):
             return mounted
-        if mounted.asset.kind != kind:
+        if route.kind is not None and mounted.asset.kind != route.kind:
             return Rejection(
                 "wrong_kind",
-                f"{name!r} is on a {mounted.asset.kind}, the topic says {kind[:MAX_NAME]!r}",
+                f"{name!r} is on a {mounted.asset.kind}, the topic says {route.kind[:MAX_NAME]!r}",
                 device.device,
             )
         if mounted.plan.profile.transport is Transport.MODBUS:
@@ -126,7 +137,7 @@ class Decoder:
         self._topics[topic] = mounted
         return mounted
 
-    def _mount(self, device: Device, address: str, status: bool = False) -> _Mounted | Rejection:
+    def _mount(self, device: Device, address: str, route: Route) -> _Mounted | Rejection:
         asset = self._registry.asset(device.asset)
         if asset is None:
             return Rejection("unknown_device", f"the asset {device.asset!r} is not registered", device.device)
@@ -136,7 +147,7 @@ class Decoder:
             if profile is None:
                 return Rejection("unknown_profile", f"there is no profile {device.profile!r}", device.device)
             plan = self._plans[device.profile] = _ProfilePlan(profile)
-        return _Mounted(device, address, asset, plan, status)
+        return _Mounted(device, address, asset, plan, route)
 
     @staticmethod
     def _refuse(device: str, code: str, reason: str) -> Decoded:
@@ -147,7 +158,8 @@ class Decoder:
     def _message(self, mounted: _Mounted, frame: Frame) -> Decoded:
         """The thorough way. Raises Refused."""
         device, plan = mounted.device.device, mounted.plan
-        if mounted.status:
+        route = mounted.route
+        if route.event == "status" and route.network is Network.CITYWATCH:
             return _status(mounted, frame)
         if frame.retained:
             raise Refused("retained", "telemetry kept by the broker: its age is unknown")
@@ -157,19 +169,18 @@ class Decoder:
         if not payload:
             raise Refused("empty", "the payload is empty")
         profile = plan.profile
-        if isinstance(profile.payload, JsonPayload):
-            document = parse_json(payload)
-            check_json(payload, document)
-            samples = json_samples(document, profile.payload, mounted.address)
-            zone = profile.payload.zone_offset_s
+        if route.is_plain and isinstance(profile.payload, JsonPayload):
+            samples = _document_samples(mounted, read_document(payload))
         else:
-            samples = _uplink_samples(mounted, payload)
-            zone = 0
+            samples = _uplink_samples(mounted, open_uplink(route, payload))
+        zone = profile.payload.zone_offset_s if isinstance(profile.payload, JsonPayload) else 0
         readings: list[Reading] = []
         extra: list[str] = []
         for sample in samples:
             extra.extend(sample.extra)
             time, has_time, doubt = read_time(sample.time, frame.received_at, zone)
+            if sample.age:
+                time, has_time = time - sample.age, True
             if isinstance(profile.payload, JsonPayload):
                 outcomes = evaluate_json(plan, sample.values, mounted.attributes)
                 known = plan.keys
@@ -196,7 +207,7 @@ class Decoder:
             if device is None:
                 name = frame.address[:MAX_NAME]
                 return Decoded(None, [], Rejection("unknown_device", f"no device {name!r} is registered", name))
-            found = self._mount(device, device.address or device.device)
+            found = self._mount(device, device.address or device.device, _POLLED)
             if isinstance(found, Rejection):
                 return Decoded(device.device, [], found)
             mounted = self._modbus[frame.address] = found
@@ -220,11 +231,24 @@ class Decoder:
 class _ProfilePlan:
     """What the decoder works out once per profile."""
 
-    __slots__ = ("derived", "keys", "numbers", "paths", "profile", "quick", "reader", "sources", "steps", "truths")
+    __slots__ = (
+        "derived",
+        "keys",
+        "known",
+        "numbers",
+        "paths",
+        "profile",
+        "quick",
+        "reader",
+        "sources",
+        "steps",
+        "truths",
+    )
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self.keys: frozenset[str] = frozenset(_key(point.source) for point in profile.points)
+        self.known = {point.name for point in profile.points}
         self.paths: dict[str, tuple[str | int, ...]] = {
             point.source: json_path(point.source) for point in profile.points if not _is_key(point.source)
         }
@@ -257,15 +281,16 @@ class _ProfilePlan:
 class _Mounted:
     """One device on its asset with its profile: all a frame of one topic needs."""
 
-    __slots__ = ("address", "asset", "attributes", "device", "plan", "status", "version")
+    __slots__ = ("address", "asset", "attributes", "device", "plan", "quick", "route", "version")
 
-    def __init__(self, device: Device, address: str, asset: Asset, plan: _ProfilePlan, status: bool) -> None:
+    def __init__(self, device: Device, address: str, asset: Asset, plan: _ProfilePlan, route: Route) -> None:
         self.version = -1  # the registry's when this was last looked at
         self.device = device
         self.address = address
         self.asset = asset
         self.plan = plan
-        self.status = status
+        self.route = route
+        self.quick = plan.quick and route.is_plain and route.event == "telemetry"
         self.attributes = attributes_of(plan.profile, asset, device)
 
     def stands(self, registry: Registry) -> bool:
@@ -748,29 +773,63 @@ def _append(
         )  # fmt: skip
 
 
-def _uplink_samples(mounted: _Mounted, payload: bytes) -> list[Sample]:
-    """The samples of a LoRaWAN uplink. Raises Refused."""
+def open_uplink(route: Route, payload: bytes) -> Uplink:
+    """The device's message out of its network's envelope. Raises Refused."""
+    return bare_or_chirpstack(payload) if route.is_plain else open_envelope(route, payload)
+
+
+def _document_samples(mounted: _Mounted, document: Any) -> list[Sample]:
+    """The samples of a JSON or CBOR document. Raises Refused."""
+    shape = mounted.plan.profile.payload
+    assert isinstance(shape, JsonPayload)
+    if is_senml(document) and not mounted.plan.keys & _SENML_KEYS:
+        return senml_samples(document, mounted.plan.keys)
+    return json_samples(document, shape, mounted.address)
+
+
+_SENML_KEYS = frozenset(("n", "bn"))  # a profile that reads them itself means something else by them
+
+
+def _uplink_samples(mounted: _Mounted, uplink: Uplink) -> list[Sample]:
+    """The samples of a message that came in an envelope, or of a device's bare bytes. Raises Refused."""
     profile = mounted.plan.profile
-    uplink = unwrap_uplink(payload)
-    fport = uplink.fport
-    if fport is None:
-        own = mounted.device.attributes.get("fport")
-        fport = int(own) if isinstance(own, (int, float)) else None
-    if fport == 0:
+    if uplink.remark is not None:
+        return [Sample({}, extra=(uplink.remark,))]
+    if uplink.fport == 0 or (uplink.fport is None and mounted.device.attributes.get("fport") == 0):
         return [Sample({}, extra=("fPort 0: network commands only",))]
-    if fport is not None and profile.fports is not None and fport not in profile.fports:
-        ports = ", ".join(str(port) for port in sorted(profile.fports))
-        raise Refused("bad_payload", f"fPort {fport}: this device sends data on {ports}")
-    assert profile.payload is not None
-    assert not isinstance(profile.payload, JsonPayload)
-    samples = binary_samples(uplink.data, profile.payload, fport)
+    shape = profile.payload
+    assert shape is not None
+    if isinstance(shape, JsonPayload):
+        # What the network's own decoder made of the bytes; without one the bytes are the document.
+        if uplink.object is not None:
+            samples = json_samples(uplink.object, shape, mounted.address) if uplink.object else [Sample({})]
+        else:
+            samples = _document_samples(mounted, read_document(uplink.data))
+    elif uplink.object is not None and not uplink.data and uplink.signals:
+        samples = [Sample({})]  # a status: the network says how the battery is
+    else:
+        samples = binary_samples(uplink.data, shape, _checked_port(mounted, uplink))
+    known = mounted.plan.known if isinstance(shape, JsonPayload) else uplink.signals
     for sample in samples:
         if sample.time is None:
             sample.time = uplink.time
             # The counter begins again at every join: it tells uplinks apart only where no time does.
-            sample.sequence = uplink.counter if uplink.time is None else None
-            sample.values |= uplink.signals
+            sample.sequence = uplink.counter if uplink.time is None and sample.sequence is None else sample.sequence
+            sample.values |= {name: value for name, value in uplink.signals.items() if name in known}
     return samples
+
+
+def _checked_port(mounted: _Mounted, uplink: Uplink) -> int | None:
+    """The port of an uplink; for bare bytes the device's attribute. Raises Refused for one that carries no data."""
+    fport = uplink.fport
+    if fport is None:
+        own = mounted.device.attributes.get("fport")
+        fport = int(own) if isinstance(own, (int, float)) else None
+    wanted = mounted.plan.profile.fports
+    if fport is not None and wanted is not None and fport not in wanted:
+        ports = ", ".join(str(port) for port in sorted(wanted))
+        raise Refused("bad_payload", f"fPort {fport}: this device sends data on {ports}")
+    return fport
 
 
 def _status(mounted: _Mounted, frame: Frame) -> Decoded:

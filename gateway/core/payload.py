@@ -1,21 +1,23 @@
-"""Payload bytes → samples of raw values: JSON in the shapes of docs/profiles.md, Milesight-like TLV, fixed frames.
+"""Payload bytes → samples of raw values: JSON and CBOR in the shapes of docs/profiles.md, Milesight-like TLV, fixed
+frames, Decentlab's blocks.
 
 Everything here raises Refused for bytes that are not what they should be, and nothing else, whatever the bytes are.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
+import math
 from datetime import UTC, datetime, timedelta, timezone
+from io import BytesIO
 from typing import Any
 
+import cbor2
 import msgspec
 
 from gateway.core.formula import UINT64_HIGH
 from gateway.core.model import SECOND, Micros
-from gateway.core.profile import Field, FramePayload, JsonPayload, TlvPayload
+from gateway.core.profile import BlockPayload, CodecPayload, Field, FramePayload, FrameVariant, JsonPayload, TlvPayload
 from gateway.core.registers import RawValue, finish
 from gateway.errors import DecodeError
 
@@ -44,13 +46,15 @@ class Refused(DecodeError):
 
 
 class Sample(msgspec.Struct):
-    """What a device said about one instant. ``time``: as it was written (number, text or None)."""
+    """What a device said about one instant. ``time``: as it was written (number, text or None); ``age``: how long
+    before that (before its message, without a time) it was measured."""
 
     values: dict[str, Any]
     time: Any = None
     sequence: int | None = None
     historical: bool = False
     extra: tuple[str, ...] = ()
+    age: Micros = 0
 
 
 # -- JSON -------------------------------------------------------------------------------------------------------------
@@ -94,6 +98,50 @@ def check_json(payload: bytes, value: Any) -> None:
         raise Refused("bad_payload", f"JSON nested deeper than {MAX_DEPTH} levels") from None
     except ValueError as error:
         raise Refused("bad_payload", f"not JSON: {str(error)[:160]}") from None
+
+
+def read_document(payload: bytes) -> Any:
+    """JSON, or CBOR where the first byte is that of an array, a map or a tag: no text begins so. Raises Refused."""
+    if b"\x80" <= payload[:1] <= b"\xdb":
+        return _read_cbor(payload)
+    document = parse_json(payload)
+    check_json(payload, document)
+    return document
+
+
+def _read_cbor(payload: bytes) -> Any:
+    """As JSON would have it: keys are texts (whole numbers are written out), no NaN, no bytes. Raises Refused."""
+    stream = BytesIO(payload)
+    try:
+        document = cbor2.CBORDecoder(stream).decode()
+    except Exception as error:  # tags make anything of anything, and raise whatever that raises
+        raise Refused("bad_payload", f"not CBOR: {str(error)[:160]}") from None
+    if stream.tell() != len(payload):
+        raise Refused("bad_payload", "not CBOR: there is more behind its end")
+    left = [MAX_VALUES]
+    return _plain(document, 0, left)
+
+
+def _plain(value: Any, depth: int, left: list[int]) -> Any:
+    kind = type(value)
+    left[0] -= 1
+    if left[0] < 0:
+        raise Refused("bad_payload", f"more than {MAX_VALUES} values in one message")
+    if kind in (str, bool, int) or value is None:
+        return value
+    if kind is float:
+        if not math.isfinite(value):
+            raise Refused("bad_payload", "NaN or infinite")
+        return value
+    if depth >= MAX_DEPTH:
+        raise Refused("bad_payload", f"nested deeper than {MAX_DEPTH} levels")
+    if kind is list:
+        return [_plain(item, depth + 1, left) for item in value]
+    if kind is dict:
+        if not all(type(key) in (str, int) for key in value):
+            raise Refused("bad_payload", "a key is neither a text nor a whole number")
+        return {str(key): _plain(item, depth + 1, left) for key, item in value.items()}
+    raise Refused("bad_payload", f"a CBOR value of the kind {kind.__name__} has no place here")
 
 
 def _count(value: Any, depth: int) -> tuple[int, int]:
@@ -257,54 +305,9 @@ def _shown(micros: Micros) -> str:
 # -- binary -----------------------------------------------------------------------------------------------------------
 
 
-class Uplink(msgspec.Struct):
-    """A LoRaWAN uplink out of its network server's envelope; ``signals``: rssi and snr of the best gateway."""
-
-    data: bytes
-    fport: int | None = None
-    time: Any = None
-    counter: int | None = None
-    signals: dict[str, Any] = {}
-    extra: tuple[str, ...] = ()
-
-
-def unwrap_uplink(payload: bytes) -> Uplink:
-    """The device's bytes, from the bare payload or from ChirpStack's JSON ``{"fPort": 85, "data": "<base64>"}``.
-
-    A payload that begins with ``{`` and ends with ``}`` but is not such an object is taken as the device's own bytes.
-    Raises Refused for an envelope whose data is not base64.
-    """
-    if payload[:1] != b"{" or payload.rstrip()[-1:] != b"}":
-        return Uplink(payload)
-    try:
-        envelope = read_json(payload)
-    except Refused:
-        return Uplink(payload)
-    text = envelope.get("data")
-    if not isinstance(text, str):
-        raise Refused("bad_payload", 'the envelope has no "data" in base64')
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise Refused("bad_payload", '"data" is not base64') from None
-    fport, counter = envelope.get("fPort"), envelope.get("fCnt")
-    signals: dict[str, Any] = {}
-    receivers = envelope.get("rxInfo")
-    if isinstance(receivers, list):
-        heard = [r for r in receivers if isinstance(r, dict) and type(r.get("rssi")) is int]
-        if heard:
-            best = max(heard, key=lambda r: r["rssi"])
-            signals = {name: best[name] for name in ("rssi", "snr") if type(best.get(name)) in (int, float)}
-    return Uplink(
-        data,
-        fport if type(fport) is int else None,
-        envelope.get("time") if isinstance(envelope.get("time"), str) else None,
-        counter if type(counter) is int and 0 <= counter <= MAX_SEQUENCE else None,
-        signals,
-    )
-
-
-def binary_samples(data: bytes, payload: TlvPayload | FramePayload, fport: int | None) -> list[Sample]:
+def binary_samples(
+    data: bytes, payload: TlvPayload | FramePayload | BlockPayload | CodecPayload, fport: int | None
+) -> list[Sample]:
     """Device bytes → samples. Raises Refused."""
     if not data:
         raise Refused("empty", "the payload is empty")
@@ -312,7 +315,11 @@ def binary_samples(data: bytes, payload: TlvPayload | FramePayload, fport: int |
         raise Refused("too_large", f"{len(data)} bytes; a binary payload has at most {MAX_BINARY}")
     if isinstance(payload, TlvPayload):
         return _tlv(data, payload)
-    return [_frame(data, payload, fport)]
+    if isinstance(payload, BlockPayload):
+        return [_blocks(data, payload)]
+    if isinstance(payload, CodecPayload):
+        return _codec(data, payload, fport)
+    return _frame(data, payload, fport)
 
 
 def _tlv(data: bytes, payload: TlvPayload) -> list[Sample]:
@@ -348,7 +355,7 @@ def _tlv(data: bytes, payload: TlvPayload) -> list[Sample]:
     return samples
 
 
-def _frame(data: bytes, payload: FramePayload, fport: int | None) -> Sample:
+def _frame(data: bytes, payload: FramePayload, fport: int | None) -> list[Sample]:
     size = len(data)
     nearest: str | None = None
     for variant in payload.variants:
@@ -357,9 +364,63 @@ def _frame(data: bytes, payload: FramePayload, fport: int | None) -> Sample:
         if not data.startswith(variant.prefix):
             continue
         if variant.at_least <= size <= variant.at_most:
-            return Sample(fields_of(data, 0, variant.fields))
+            return _samples_of(data, variant)
         nearest = f"{size} bytes; {variant.at_least} to {variant.at_most} were expected"
     raise Refused("bad_payload", nearest or f"no frame of this device begins with {_spaced(data[:4])}")
+
+
+def _samples_of(data: bytes, variant: FrameVariant) -> list[Sample]:
+    """What a frame says once, and each of its records: a sample of its own."""
+    values = fields_of(data, 0, variant.fields)
+    records = variant.records
+    if records is None:
+        return [Sample(values)]
+    count, rest = divmod(len(data) - records.at, records.size)
+    if rest:
+        raise Refused("bad_payload", f"truncated: the last record has {rest} of {records.size} bytes")
+    samples = [Sample(values)] if values else []
+    for index in range(count):
+        own = fields_of(data, records.at + index * records.size, records.fields)
+        time = own.pop(records.time) if records.time is not None else None
+        age = (count - 1 - index if records.oldest_first else index) * records.every
+        samples.append(Sample(own, time, historical=records.historical, age=age))
+    return samples
+
+
+def _blocks(data: bytes, payload: BlockPayload) -> Sample:
+    """02, device id, flags, and the blocks the flags announce."""
+    if len(data) < _BLOCK_HEAD or data[0] != _BLOCK_VERSION:
+        raise Refused("bad_payload", f"no frame of this device begins with {_spaced(data[:_BLOCK_HEAD])}")
+    flags = int.from_bytes(data[3:5], "big")
+    if flags >> len(payload.blocks):
+        raise Refused("bad_payload", f"the flags {flags:04X} announce blocks this device does not have")
+    values: dict[str, RawValue] = {}
+    at = _BLOCK_HEAD
+    for bit, block in enumerate(payload.blocks):
+        if flags >> bit & 1:
+            if at + block.size > len(data):
+                raise Refused("bad_payload", f"truncated: block {bit} has {len(data) - at} of {block.size} bytes")
+            values |= fields_of(data, at, block.fields)
+            at += block.size
+    if at != len(data):
+        raise Refused("bad_payload", f"{len(data) - at} bytes more than the flags {flags:04X} announce")
+    return Sample(values)
+
+
+_BLOCK_VERSION, _BLOCK_HEAD = 2, 5
+
+
+def _codec(data: bytes, payload: CodecPayload, fport: int | None) -> list[Sample]:
+    """By the profile's own Python; whatever it raises or gives, this raises nothing but Refused."""
+    try:
+        found = payload.decode(data, fport)
+    except Refused:
+        raise
+    except Exception as error:  # somebody else's code: what it does not survive is a frame it cannot read
+        raise Refused("bad_payload", f"{type(error).__name__}: {str(error)[:160]}") from None
+    if type(found) is not list or not all(type(sample) is Sample for sample in found) or len(found) > MAX_SAMPLES:
+        raise Refused("bad_payload", f"the codec of this profile gave no list of at most {MAX_SAMPLES} samples")
+    return found
 
 
 def fields_of(data: bytes, start: int, fields: tuple[Field, ...]) -> dict[str, RawValue]:

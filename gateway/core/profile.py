@@ -10,10 +10,11 @@ canonical unit, and when not to believe it. How the file is written: docs/profil
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
+from typing import Any, TypeAlias
 
 from gateway.core.formula import Formula
 from gateway.core.model import MINUTE, Micros, Quality, Value
@@ -152,6 +153,36 @@ class FrameVariant:
     at_most: int
     fields: tuple[Field, ...]
     fports: frozenset[int] | None = None
+    records: Records | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Several samples in one frame: from byte ``at`` to its end, ``size`` bytes each. Their times: the field ``time``
+    of each, or ``every`` so long from the frame's own time back (``oldest_first`` or newest first)."""
+
+    at: int
+    size: int
+    fields: tuple[Field, ...]
+    time: str | None = None
+    every: Micros = 0
+    oldest_first: bool = False
+    historical: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPayload:
+    """Decentlab's frames: version 2, device id, flags; block k follows where bit k of the flags is set."""
+
+    blocks: tuple[Channel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CodecPayload:
+    """What only Python can say: ``decode(data, fport)`` gives samples; ``names`` of the raw values in them."""
+
+    decode: Callable[[bytes, int | None], Any]
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +193,9 @@ class JsonPayload:
     sequence: str = "seq"
     values: str = "values"
     zone_offset_s: int = 8 * 3600
+
+
+Payload: TypeAlias = JsonPayload | TlvPayload | FramePayload | BlockPayload | CodecPayload
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +272,7 @@ class Profile:
     title_en: str = ""
     expected_interval: Micros | None = None
     allowed_lateness: Micros = 10 * MINUTE
-    payload: JsonPayload | TlvPayload | FramePayload | None = None
+    payload: Payload | None = None
     fports: frozenset[int] | None = None
     registers: tuple[Register, ...] = ()
     max_gap: int = 8

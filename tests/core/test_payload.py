@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.model import SECOND
+from gateway.core.networks import bare_or_chirpstack
 from gateway.core.payload import (
     AHEAD,
     MAX_SAMPLES,
@@ -23,7 +24,6 @@ from gateway.core.payload import (
     json_samples,
     read_json,
     read_time,
-    unwrap_uplink,
 )
 from gateway.core.profile import Channel, Field, Form, FramePayload, FrameVariant, JsonPayload, TlvPayload
 
@@ -275,10 +275,10 @@ def test_any_bytes_are_samples_or_refused(data: bytes, fport: int | None) -> Non
 @given(st.binary(min_size=1, max_size=40))
 def test_an_envelope_is_opened_and_bare_bytes_are_themselves(data: bytes) -> None:
     envelope = json.dumps({"fPort": 85, "fCnt": 3, "data": base64.b64encode(data).decode()}).encode()
-    uplink = unwrap_uplink(envelope)
+    uplink = bare_or_chirpstack(envelope)
     assert (uplink.data, uplink.fport, uplink.counter) == (data, 85, 3)
     if not data.startswith(b"{"):
-        assert unwrap_uplink(data).data == data
+        assert bare_or_chirpstack(data).data == data
 
 
 @pytest.mark.parametrize(
@@ -286,4 +286,4 @@ def test_an_envelope_is_opened_and_bare_bytes_are_themselves(data: bytes) -> Non
 )
 def test_an_envelope_without_bytes_is_refused(envelope: bytes) -> None:
     with pytest.raises(Refused):
-        unwrap_uplink(envelope)
+        bare_or_chirpstack(envelope)

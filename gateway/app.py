@@ -37,6 +37,7 @@ from gateway.core import routing
 from gateway.core.assets_json import parse_assets, to_json
 from gateway.core.baselines import with_learned
 from gateway.core.model import Asset, Device, Level, Start, Transition
+from gateway.core.networks import TOPICS
 from gateway.core.processor import GATEWAY, Configuration
 from gateway.core.profile import Profile, Transport
 from gateway.core.registers import plan_reads
@@ -259,6 +260,7 @@ class Gateway:
                         secrets=self.settings.data / "secrets",
                         port=options.port,
                         fleet_users=options.fleet_users,
+                        topics=_topics(options),
                         receive_maximum=options.receive_maximum,
                     )
                 )
@@ -461,6 +463,7 @@ class Gateway:
             certificate_file=settings.certificate_file,
             key_file=settings.key_file,
             version=5 if settings.version == "5" else 311,
+            topics=_topics(settings),
             share_group=settings.share_group,
             receive_maximum=settings.receive_maximum,
         )
@@ -581,6 +584,10 @@ def _own_client_id(data: Path, source: str) -> str:
     """A secret 128-bit client id, made once: whoever knows it can take our session and what waits in it."""
     # On the disk before it is used: with another id after a power cut, what waits in our session would never come.
     return f"citywatch-{secret_file(data / 'secrets' / f'client-id-{source}')}"
+
+
+def _topics(settings: MqttSettings) -> tuple[str, ...]:
+    return tuple(topic for network in settings.networks for topic in TOPICS[network])
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

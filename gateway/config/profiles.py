@@ -18,6 +18,7 @@ from gateway.config.codecs import load_codec
 from gateway.config.units import duration, linear, quantity
 from gateway.config.yaml_source import Path, YamlSource, did_you_mean, mistakes_of, read_yaml
 from gateway.core import profile as compiled
+from gateway.core.counters import UNBOUNDED
 from gateway.core.decode import json_path
 from gateway.core.formula import Formula, FormulaError, parse_formula
 from gateway.core.model import MINUTE, Micros, Quality, Value
@@ -229,6 +230,12 @@ class ModbusModel(_Model):
     all_zero_is_restart: bool = False
 
 
+class CounterModel(_Model):
+    """``wraps_at``: the raw number it would be if it did not begin at 0 again."""
+
+    wraps_at: Annotated[float, Field(gt=0)]
+
+
 class PointModel(_Model):
     """One point; the keys from ``address`` on are a register's, for Modbus."""
 
@@ -245,6 +252,7 @@ class PointModel(_Model):
     formula: FormulaTexts = []
     optional: bool = False
     checks: list[CheckModel] = []
+    counter: Literal[True] | CounterModel | None = None
     address: Annotated[int, Field(ge=0, le=65536)] | None = None
     function: Literal[1, 2, 3, 4] | None = None
     type: str | None = None
@@ -618,9 +626,20 @@ class _Compiler:
             formulas=formulas,
             optional=given.optional,
             checks=self.checks(given.checks, (*path, "checks"), [*known, name], None),
+            wraps_at=self.counter(given, scale, value_type, path),
             units=units_for(unit) if self.model.transport is Transport.MQTT else {},
             raw_bytes=size,
         )
+
+    def counter(self, given: PointModel, scale: Linear, value_type: ValueType, path: Path) -> float | None:
+        """What a counter wraps at, in the point's unit; None for what is none."""
+        if given.counter is None:
+            return None
+        if value_type not in (ValueType.NUMBER, ValueType.INTEGER):
+            self.wrong((*path, "counter"), "only a number counts")
+        if given.counter is True:
+            return UNBOUNDED
+        return scale(given.counter.wraps_at) - scale.offset
 
     def check_source(self, source: str, given: PointModel, has_formula: bool, path: Path) -> bool:
         """Whether a raw value can come under ``source``; a mistake when nothing can give the point a value."""

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from gateway.config.units import duration
 from gateway.config.yaml_source import YamlSource, checked, read_yaml
 from gateway.core.model import HOUR, MINUTE, SECOND, Micros
+from gateway.core.networks import Network
 from gateway.core.vocabulary import KINDS
 from gateway.errors import ConfigError, Mistake
 
@@ -69,6 +70,7 @@ class MqttSettings(_Settings):
     share_group: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
     receive_maximum: Annotated[int, Field(ge=1, le=65535)] = 2000
     fleet_users: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")], ...] = ()
+    networks: Annotated[tuple[Network, ...], Field(min_length=1)] = (Network.CITYWATCH,)
 
     @model_validator(mode="before")
     @classmethod

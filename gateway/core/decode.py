@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from gateway.core.counters import Counters
 from gateway.core.formula import INT64_LOW, UINT64_HIGH, Formula, Uncomputable
 from gateway.core.model import (
     Asset,
@@ -78,9 +79,11 @@ class Decoder:
     """Decodes MQTT and MODBUS frames of registered devices. Reads the registry at every frame: a device replaced or an
     attribute changed counts from the next frame on."""
 
-    def __init__(self, registry: Registry, profiles: Mapping[str, Profile]) -> None:
+    def __init__(self, registry: Registry, profiles: Mapping[str, Profile], counters: Counters | None = None) -> None:
+        """``counters``: makes totals of what wraps and begins anew; without it counters are as devices say them."""
         self._registry = registry
         self._profiles = profiles
+        self._counters = counters
         self._plans: dict[str, _ProfilePlan] = {}
         self._topics: dict[str, _Mounted] = {}
         self._modbus: dict[str, _Mounted] = {}
@@ -113,11 +116,9 @@ class Decoder:
     def _mount_topic(self, topic: str, payload: bytes) -> _Mounted | Rejection:
         route = route_of(topic)
         if route is None:
-            return Rejection(
-                "unknown_topic", "not citywatch/v1/{kind}/{device}/telemetry, nor of a known network"
-            )
+            return Rejection("unknown_topic", "not citywatch/v1/{kind}/{device}/telemetry, nor of a known network")
         name = route.address
-        names = (name, name.upper(), *names_in_envelope(route, payload))
+        names = [spelt for one in (name, *names_in_envelope(route, payload)) for spelt in (one, one.upper())]
         device = next((found for one in names if (found := self._registry.device_by_address(one)) is not None), None)
         if device is None:
             return Rejection("unknown_device", f"no device {name[:MAX_NAME]!r} is registered", name[:MAX_NAME])
@@ -188,6 +189,8 @@ class Decoder:
             else:
                 outcomes = evaluate(plan, sample.values, mounted.attributes)
             _append(readings, outcomes, mounted, time, frame.received_at, sample, has_time, doubt)
+        if plan.counters and self._counters is not None:
+            readings = self._counters.totals(device, readings, plan.counters)
         extra_points = tuple(dict.fromkeys(extra))[:MAX_EXTRA]
         if not readings and isinstance(profile.payload, JsonPayload):
             if extra_points:
@@ -225,6 +228,8 @@ class Decoder:
         readings: list[Reading] = []
         received = frame.received_at
         _append(readings, outcomes, mounted, received, received, Sample({}), False, None)
+        if mounted.plan.counters and self._counters is not None:
+            readings = self._counters.totals(name, readings, mounted.plan.counters)
         return Decoded(name, readings)
 
 
@@ -232,6 +237,7 @@ class _ProfilePlan:
     """What the decoder works out once per profile."""
 
     __slots__ = (
+        "counters",
         "derived",
         "keys",
         "known",
@@ -248,6 +254,7 @@ class _ProfilePlan:
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self.keys: frozenset[str] = frozenset(_key(point.source) for point in profile.points)
+        self.counters = {point.name: point.wraps_at for point in profile.points if point.wraps_at is not None}
         self.known = {point.name for point in profile.points}
         self.paths: dict[str, tuple[str | int, ...]] = {
             point.source: json_path(point.source) for point in profile.points if not _is_key(point.source)
@@ -274,6 +281,7 @@ class _ProfilePlan:
             profile.payload == JsonPayload()
             and not profile.checks
             and not self.paths
+            and not self.counters
             and not any(point.checks for point in self.derived)
         )
 

@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.core.assets_json import parse_assets, to_json
 from gateway.core.baselines import Baselines, with_learned
+from gateway.core.counters import Count, Counters
 from gateway.core.decode import Decoder
 from gateway.core.engine import Engine
 from gateway.core.ledger import Ledger
@@ -42,7 +43,7 @@ from gateway.core.rule import RuleSet
 from gateway.core.tilt import BaselineLearner
 
 GATEWAY = Asset("gateway", "gateway", name="citywatch")
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 DEFAULT_LATENESS: Micros = 10 * MINUTE  # for what no profile speaks of: the gateway itself
 
 FrameHook: TypeAlias = Callable[[Frame], None]
@@ -74,6 +75,7 @@ class _Snapshot(msgspec.Struct, frozen=True):
     engine: bytes | None
     ledger: bytes
     learners: dict[str, BaselineLearner] = {}
+    counters: dict[str, dict[str, Count]] = {}
 
 
 class Processor:
@@ -90,6 +92,7 @@ class Processor:
         self.registry.upsert([GATEWAY], [])
         self.ledger = Ledger()
         self.baselines = Baselines()
+        self.counters = Counters()
         self.configuration: Configuration | None = None
         self.engine: Engine | None = None
         self.decoder: Decoder | None = None
@@ -215,7 +218,7 @@ class Processor:
             self.registry.upsert(assets, devices)
         self.baselines.assets_changed(assets)
         if self.configuration is not None:
-            self.decoder = Decoder(self.registry, self.configuration.profiles)
+            self.decoder = Decoder(self.registry, self.configuration.profiles, self.counters)
         outcome.events.append(AssetsChanged(at, to_json(assets, devices)))
 
     def _configure(self, configuration: Configuration, at: Micros, outcome: Outcome) -> None:
@@ -225,7 +228,7 @@ class Processor:
             self.engine.advance(at, outcome.events)
         else:
             self.engine.replace_rules(configuration.rules, at, outcome.events)
-        self.decoder = Decoder(self.registry, configuration.profiles)
+        self.decoder = Decoder(self.registry, configuration.profiles, self.counters)
 
     def _new_engine(self, configuration: Configuration) -> Engine:
         return Engine(self.registry, configuration.rules, self._interval_of, self._lateness_of)
@@ -289,6 +292,7 @@ class Processor:
                 self.engine.snapshot() if self.engine is not None else None,
                 self.ledger.snapshot(),
                 self.baselines.learners,
+                self.counters.known,
             )
         )
 
@@ -308,7 +312,7 @@ class Processor:
         self.configuration = configuration
         self.engine = self._new_engine(configuration)
         self.engine.adopt(records, at)
-        self.decoder = Decoder(self.registry, configuration.profiles)
+        self.decoder = Decoder(self.registry, configuration.profiles, self.counters)
         self.baselines.assets_changed(assets)
         self.position = position
         self.received_at = at
@@ -320,10 +324,11 @@ class Processor:
         self.ledger.restore(snapshot.ledger)
         self.baselines.assets_changed(snapshot.assets)
         self.baselines.learners = snapshot.learners
+        self.counters = Counters(snapshot.counters)
         if snapshot.configuration is not None:
             self.configuration = self._configurations[snapshot.configuration]
             self.engine = self._new_engine(self.configuration)
-            self.decoder = Decoder(self.registry, self.configuration.profiles)
+            self.decoder = Decoder(self.registry, self.configuration.profiles, self.counters)
             if snapshot.engine is not None:
                 self.engine.restore(snapshot.engine)
         self.position = snapshot.position

@@ -252,6 +252,7 @@ class Point:
     optional: bool = False
     checks: tuple[Check, ...] = ()
     units: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    wraps_at: float | None = None  # a counter: what it holds before it begins again, in ``unit``; inf: it is only reset
     raw_bytes: int = 0  # size of the integer it comes from, to write sentinels as the manual does; 0: not binary
 
     @property

@@ -75,6 +75,7 @@ class BrokerOptions:
     secrets: Path
     port: int = 1883
     fleet_users: tuple[str, ...] = ()
+    topics: tuple[str, ...] = TOPICS
     receive_maximum: int = 2000
     max_store_bytes: int = 4 << 30
     sync: str = "always"
@@ -211,6 +212,7 @@ class EmbeddedBroker:
             username=GATEWAY_USER,
             password=self.password(GATEWAY_USER),
             version=311,
+            topics=self._options.topics,
             receive_maximum=self._options.receive_maximum,
         )
 
@@ -365,7 +367,7 @@ class EmbeddedBroker:
     def _session_mark(self) -> str:
         """Names the session that must exist: our client id and what it subscribes. Stored inside the broker's own
         store, so that whoever deletes the store deletes the mark with it."""
-        return hashlib.sha256("\n".join((self._client_id(), *TOPICS)).encode()).hexdigest()
+        return hashlib.sha256("\n".join((self._client_id(), *self._options.topics)).encode()).hexdigest()
 
     def _has_session(self) -> bool:
         try:
@@ -385,7 +387,7 @@ class EmbeddedBroker:
         try:
             async with asyncio.timeout(10):
                 await client.open("127.0.0.1", self.port, tls=None, keepalive_s=20, version=4)
-                await client.subscribe_all(TOPICS, 1)
+                await client.subscribe_all(self._options.topics, 1)
         except (LinkClosed, OSError, TimeoutError) as error:
             raise Unavailable(f"the embedded broker does not take our session: {error}") from error
         finally:
@@ -434,10 +436,11 @@ class EmbeddedBroker:
         if clash:
             raise ConfigError([Mistake("settings", None, "mqtt: fleet_users", f"a device is called {clash[0]!r} too")])
         secret = self._secret("broker_secret")
+        subjects = [_subject(topic) for topic in options.topics]
         users = [
-            _user(secret, GATEWAY_USER, [], [_subject(topic) for topic in TOPICS] + ["$MQTT.sub.>"]),
+            _user(secret, GATEWAY_USER, [], [*subjects, "$MQTT.sub.>"]),
             *(
-                _user(secret, name, [_subject(topic) for topic in TOPICS], ["citywatch.v1.*.*.command", "$MQTT.sub.>"])
+                _user(secret, name, subjects, ["citywatch.v1.*.*.command", "$MQTT.sub.>"])
                 for name in options.fleet_users
             ),
             *(_device(secret, device) for device in sorted(devices)),

@@ -17,13 +17,15 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from gateway.core import networks
 from gateway.core.model import FrameKind, Micros
+from gateway.core.networks import THINGSBOARD_GATEWAY
 from gateway.errors import ConfigError, Mistake
 from gateway.ports import Intake
 from gateway.retry import Backoff
 from gateway.sources.gmqtt_ack import AckTally, LinkClosed, LoginRefused, OneConnection, VersionRefused
 
-TOPICS = ("citywatch/v1/+/+/telemetry", "citywatch/v1/+/+/status")
+TOPICS = networks.TOPICS[networks.Network.CITYWATCH]
 CONNECT_TIMEOUT_S = 8.0
 RETRY_CAP_S = 20.0  # with the connect timeout: back within 28 s of the broker's return, even out of a silent network
 STEADY_S = 10.0  # a link that lived so long is well: its next outage starts with a short wait
@@ -141,7 +143,8 @@ class MqttSource:
 
         def receive(topic: str, payload: bytes, retained: bool, duplicate: bool) -> asyncio.Future[int]:
             self._received += 1
-            durable = intake.offer(FrameKind.MQTT, self.id, topic, payload, retained=retained, duplicate_hint=duplicate)
+            for one, part in networks.split(topic, payload) if topic == THINGSBOARD_GATEWAY else ((topic, payload),):
+                durable = intake.offer(FrameKind.MQTT, self.id, one, part, retained=retained, duplicate_hint=duplicate)
             if intake.full:
                 client.pause()
                 self._stalled.set()

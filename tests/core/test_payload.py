@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import cbor2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,13 +21,26 @@ from gateway.core.payload import (
     AHEAD,
     MAX_SAMPLES,
     Refused,
+    Sample,
     at_path,
     binary_samples,
     json_samples,
+    read_document,
     read_json,
     read_time,
 )
-from gateway.core.profile import Channel, Field, Form, FramePayload, FrameVariant, JsonPayload, TlvPayload
+from gateway.core.profile import (
+    BlockPayload,
+    Channel,
+    CodecPayload,
+    Field,
+    Form,
+    FramePayload,
+    FrameVariant,
+    JsonPayload,
+    Records,
+    TlvPayload,
+)
 
 NOW = 1_753_000_000 * SECOND
 SHAPE = JsonPayload()
@@ -287,3 +302,92 @@ def test_an_envelope_is_opened_and_bare_bytes_are_themselves(data: bytes) -> Non
 def test_an_envelope_without_bytes_is_refused(envelope: bytes) -> None:
     with pytest.raises(Refused):
         bare_or_chirpstack(envelope)
+
+
+# -- records, blocks, codecs, CBOR ------------------------------------------------------------------------------------
+
+RECORDS = FramePayload(
+    (
+        FrameVariant(b"\x01", 2, 200, (Field("battery", 1, Form("uint", 1), False),), None,
+                     Records(2, 2, (Field("level", 0, Form("int", 2), False),), None, 60 * SECOND)),
+        FrameVariant(b"\x02", 1, 200, (), None,
+                     Records(1, 5, (Field("at", 0, Form("uint", 4), False), Field("level", 4, Form("uint", 1), False)),
+                             "at", 0, False, True)),
+        FrameVariant(b"\x03", 1, 200, (), None,
+                     Records(1, 1, (Field("level", 0, Form("uint", 1), False),), None, SECOND, True)),
+    )
+)  # fmt: skip
+BLOCKS = BlockPayload(
+    (
+        Channel(2, (Field("level", 0, Form("uint", 2), False),)),
+        Channel(2, (Field("battery", 0, Form("uint", 2), False),)),
+    )
+)
+
+
+def test_the_records_of_a_frame_are_samples_with_their_own_times() -> None:
+    whole, newest, older = binary_samples(b"\x01\x64\x00\x05\xff\xff", RECORDS, None)
+    assert (whole.values, newest.values, older.values) == ({"battery": 100}, {"level": 5}, {"level": -1})
+    assert (whole.age, newest.age, older.age) == (0, 0, 60 * SECOND)
+    [kept] = binary_samples(b"\x02\x68\x7c\xa0\x00\x07", RECORDS, None)
+    assert (kept.values, kept.time, kept.historical) == ({"level": 7}, 0x687CA000, True)
+    first, second = binary_samples(b"\x03\x01\x02", RECORDS, None)
+    assert (first.age, second.age) == (SECOND, 0)
+    with pytest.raises(Refused, match="the last record has 1 of 2 bytes"):
+        binary_samples(b"\x01\x64\x00", RECORDS, None)
+
+
+def test_blocks_come_where_the_flags_say() -> None:
+    assert binary_samples(bytes.fromhex("02 0001 0003 0005 0C80"), BLOCKS, None)[0].values == {
+        "level": 5, "battery": 3200,
+    }  # fmt: skip
+    assert binary_samples(bytes.fromhex("02 0001 0002 0C80"), BLOCKS, None)[0].values == {"battery": 3200}
+    for data, said in (
+        ("02 0001 0003 0005", "truncated"), ("02 0001 0002 0C80 00", "more than"), ("02 0001 0004 0000", "announce"),
+        ("01 0001 0002 0C80", "begins"), ("02 00", "begins"),
+    ):  # fmt: skip
+        with pytest.raises(Refused, match=said):
+            binary_samples(bytes.fromhex(data), BLOCKS, None)
+
+
+def test_whatever_a_codec_does_the_frame_is_samples_or_refused() -> None:
+    def decode(data: bytes, _: int | None) -> Any:
+        if data[0] == 1:
+            return [Sample({"level": data[1]})]
+        if data[0] == 2:
+            raise Refused("unknown_points", "not mine")
+        return "nonsense"
+
+    codec = CodecPayload(decode, ("level",))
+    assert binary_samples(b"\x01\x07", codec, None)[0].values == {"level": 7}
+    for data, said in ((b"\x01", "IndexError"), (b"\x02", "not mine"), (b"\x03", "no list")):
+        with pytest.raises(Refused, match=said):
+            binary_samples(data, codec, None)
+
+
+def test_cbor_is_read_as_json_would_be() -> None:
+    document = {"ts": 1_753_000_000, "values": {"level": 1.5, "wet": True, 5: None}}
+    assert read_document(cbor2.dumps(document)) == {
+        "ts": 1_753_000_000,
+        "values": {"level": 1.5, "wet": True, "5": None},
+    }
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    deep: Any = 1
+    for _ in range(40):
+        deep = [deep]
+    for payload, said in (
+        (cbor2.dumps([1.5])[:-1], "not CBOR"), (cbor2.dumps([1]) + b"\x00", "behind its end"),
+        (cbor2.dumps([math.nan]), "NaN"), (cbor2.dumps([b"x"]), "bytes"), (cbor2.dumps({(1, 2): 3}), "a key"),
+        (cbor2.dumps(deep), "deeper"), (cbor2.dumps(cycle, value_sharing=True), "deeper"),
+        (b"\x9b" + b"\xff" * 8, "CBOR"),
+        (cbor2.dumps([0] * 30_000), "more than"),
+    ):  # fmt: skip
+        with pytest.raises(Refused, match=said):
+            read_document(payload)
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_document_or_refused(data: bytes) -> None:
+    for payload in (data, b"\x82" + data, b"\xa1" + data, b"\xc1" + data):
+        assert refusal(partial(read_document, payload)) in (None, "bad_payload", "empty")

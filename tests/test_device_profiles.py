@@ -7,13 +7,13 @@ import pytest
 from gateway.config.decode_report import decode_one
 from gateway.config.profile_cases import CaseModel, load_cases, run_case
 from gateway.config.profiles import CASES, load_profiles
-from gateway.config.shipped import read_tree, shipped
+from gateway.config.shipped import PROFILE_FILES, read_tree, shipped
 from gateway.core.model import Quality
 from gateway.core.profile import Transport, ValueType
 from gateway.core.registers import plan_reads
 from gateway.core.vocabulary import KINDS, unit_of
 
-FILES = read_tree(shipped("device_profiles"))
+FILES = read_tree(shipped("device_profiles"), *PROFILE_FILES)
 PROFILES = load_profiles(FILES)
 CASE_LIST = [
     pytest.param(file.removesuffix(CASES), case, id=f"{file.removesuffix(CASES)}: {case.name}")

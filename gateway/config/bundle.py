@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.config.profiles import CASES, CODEC, load_profiles
+from gateway.config.profiles import CASES, load_profiles
 from gateway.config.rules import load_rules
 from gateway.config.settings import Settings
-from gateway.config.shipped import read_tree, shipped
+from gateway.config.shipped import PROFILE_FILES, read_tree, shipped
 from gateway.core.processor import Configuration
 from gateway.errors import ConfigError, Mistake
 
@@ -57,7 +57,7 @@ def read_bundle(settings: Settings) -> Bundle:
     one). Raises ConfigError for folders and files that cannot be read."""
     profiles: dict[str, str] = {}
     for folder in (shipped("device_profiles"), *settings.profiles):
-        profiles |= read_tree(folder) | read_tree(folder, CODEC)
+        profiles |= read_tree(folder, *PROFILE_FILES)
     rules = read_tree(shipped("rules"))
     for folder in settings.rules:
         rules |= read_tree(folder)

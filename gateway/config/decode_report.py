@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.config.profiles import load_profiles
-from gateway.config.shipped import read_tree, shipped
+from gateway.config.profiles import CASES, CODEC, load_profiles
+from gateway.config.shipped import PROFILE_FILES, read_text, read_tree, shipped
 from gateway.config.units import quantity
 from gateway.config.yaml_source import did_you_mean
 from gateway.core.decode import Decoder
@@ -145,18 +145,20 @@ def parse_attributes(pairs: Sequence[str]) -> dict[str, str | float | bool]:
 
 def profile_and_library(name: str) -> tuple[str, dict[str, Profile]]:
     """A profile id, or the path of a profile file → its id, and all shipped profiles with it. Raises ConfigError."""
-    files = read_tree(shipped("device_profiles"))
+    files = read_tree(shipped("device_profiles"), *PROFILE_FILES)
     if name.endswith(".yaml"):
         path = Path(name)
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError([Mistake(name, None, "", f"cannot be read: {error}")]) from error
-        profiles = load_profiles({path.as_posix(): text})
+        beside = {other.as_posix(): read_text(other) for other in sorted(path.parent.glob(f"*{CODEC}"))}
+        profiles = load_profiles({path.as_posix(): text, **beside})
         return path.as_posix().removesuffix(".yaml"), profiles
     if f"{name}.yaml" in files:
-        return name, load_profiles({f"{name}.yaml": files[f"{name}.yaml"]})
-    known = [file.removesuffix(".yaml") for file in files if not file.endswith(".cases.yaml")]
+        codecs = {file: text for file, text in files.items() if file.endswith(CODEC)}
+        return name, load_profiles({f"{name}.yaml": files[f"{name}.yaml"], **codecs})
+    known = [file.removesuffix(".yaml") for file in files if not file.endswith((CASES, CODEC))]
     raise ConfigError([Mistake("decode", None, "", f"no profile `{name}`{did_you_mean(name, known)}")])
 
 

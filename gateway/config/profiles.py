@@ -23,7 +23,7 @@ from gateway.core.decode import json_path
 from gateway.core.formula import Formula, FormulaError, parse_formula
 from gateway.core.model import MINUTE, Micros, Quality, Value
 from gateway.core.payload import MAX_BINARY
-from gateway.core.profile import Form, Linear, Profile, State, Transport, ValueType
+from gateway.core.profile import SIGNALS, Form, Linear, Profile, State, Transport, ValueType
 from gateway.core.vocabulary import KINDS, unit_of
 from gateway.errors import ConfigError, Mistake
 
@@ -36,8 +36,6 @@ CODEC = ".py"
 _MILESIGHT_INFO = {
     "FF 01": 1, "FF 09": 2, "FF 0A": 2, "FF 0B": 1, "FF 0F": 1, "FF 16": 8, "FF FE": 1, "FF FF": 2,
 }  # fmt: skip
-
-SIGNALS = ("rssi", "snr", "gateway", "battery")  # what networks say of a LoRaWAN device beside its own bytes
 
 # Units a JSON payload may name ({"value": 5, "unit": "cm"}); those that convert to the point's own are understood.
 _UNITS = (

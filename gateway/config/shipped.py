@@ -15,6 +15,8 @@ from gateway.errors import ConfigError, Mistake
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
+PROFILE_FILES = (".yaml", ".py")  # profiles and their cases, and the codecs beside them
+
 MAX_FILES = 10_000  # the whole library of devices we know of is some 200 files; ten thousand is the wrong folder
 MAX_DEPTH = 8  # <vendor>/<model>.yaml needs two
 
@@ -28,14 +30,16 @@ def shipped(name: Literal["device_profiles", "rules"]) -> Path:
     raise ConfigError([Mistake(name, None, "", "is missing from this installation: install citywatch again")])
 
 
-def read_tree(folder: Path, suffix: str = ".yaml") -> dict[str, str]:
-    """Every file below ``folder`` whose name ends with ``suffix``: name relative to ``folder`` (with ``/``) → text.
+def read_tree(folder: Path, *suffixes: str) -> dict[str, str]:
+    """Every file below ``folder`` whose name ends with one of ``suffixes`` (.yaml when there is none): name relative to
+    ``folder`` (with ``/``) → text.
 
     Sorted by name. Hidden files and folders are passed over, links to folders are not followed, a link to a file
     counts only when the file lies inside ``folder``. Raises ConfigError with every file that is too large, unreadable,
     not UTF-8, or outside; and with files ending in ``.yml`` where ``.yaml`` is read, which would else be ignored in
     silence.
     """
+    suffixes = suffixes or (".yaml",)
     root = folder.resolve()
     if not root.is_dir():
         raise ConfigError([Mistake(str(folder), None, "", "there is no such folder")])
@@ -44,9 +48,9 @@ def read_tree(folder: Path, suffix: str = ".yaml") -> dict[str, str]:
     for name in _names(root, mistakes):
         path = root / name
         file = str(folder / name)
-        if suffix == ".yaml" and name.endswith(".yml"):
+        if ".yaml" in suffixes and name.endswith(".yml"):
             mistakes.append(Mistake(file, None, "", "name it .yaml: files ending in .yml are not read"))
-        if not name.endswith(suffix):
+        if not name.endswith(suffixes):
             continue
         if not path.resolve().is_relative_to(root):
             mistakes.append(Mistake(file, None, "", "is a link that leads out of the folder"))

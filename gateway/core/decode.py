@@ -13,14 +13,16 @@ whatever is unusual in the least makes it give up and leaves the frame to ``eval
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
 
+from gateway.core.binary import BinaryReader
 from gateway.core.counters import Counters
 from gateway.core.formula import INT64_LOW, UINT64_HIGH, Formula, Uncomputable
 from gateway.core.model import (
+    SECOND,
     Asset,
     Decoded,
     Device,
@@ -53,13 +55,12 @@ from gateway.core.payload import (
     Refused,
     Sample,
     at_path,
-    binary_samples,
     describe,
     json_samples,
     read_document,
     read_time,
 )
-from gateway.core.profile import Check, JsonPayload, Point, Profile, Transport, ValueType
+from gateway.core.profile import Check, JsonPayload, Point, Profile, State, Transport, ValueType, raw_names
 from gateway.core.registers import Fault, RegisterReader, all_zero, sentinel_reason
 from gateway.core.registry import Registry
 from gateway.core.senml import is_senml, senml_samples
@@ -170,28 +171,36 @@ class Decoder:
         if not payload:
             raise Refused("empty", "the payload is empty")
         profile = plan.profile
-        if route.is_plain and isinstance(profile.payload, JsonPayload):
+        reader = plan.bytes_reader
+        if not mounted.is_plain:
+            samples = _uplink_samples(mounted, open_envelope(route, payload))
+        elif reader is None:
             samples = _document_samples(mounted, read_document(payload))
+        elif payload[:1] == b"{" or mounted.fport is not None:
+            samples = _uplink_samples(mounted, bare_or_chirpstack(payload))
         else:
-            samples = _uplink_samples(mounted, open_uplink(route, payload))
+            samples = reader.samples(payload, None)
         zone = profile.payload.zone_offset_s if isinstance(profile.payload, JsonPayload) else 0
         readings: list[Reading] = []
         extra: list[str] = []
         for sample in samples:
             extra.extend(sample.extra)
-            time, has_time, doubt = read_time(sample.time, frame.received_at, zone)
+            if sample.time is None:
+                time, has_time, doubt = frame.received_at, False, None
+            else:
+                time, has_time, doubt = read_time(sample.time, frame.received_at, zone)
             if sample.age:
                 time, has_time = time - sample.age, True
-            if isinstance(profile.payload, JsonPayload):
-                outcomes = evaluate_json(plan, sample.values, mounted.attributes)
+            if reader is None:
+                outcomes = evaluate_json(mounted, sample.values)
                 known = plan.keys
                 extra.extend(key[:MAX_NAME] for key in sample.values if key not in known)
             else:
-                outcomes = evaluate(plan, sample.values, mounted.attributes)
+                outcomes = evaluate(mounted, sample.values)
             _append(readings, outcomes, mounted, time, frame.received_at, sample, has_time, doubt)
         if plan.counters and self._counters is not None:
             readings = self._counters.totals(device, readings, plan.counters)
-        extra_points = tuple(dict.fromkeys(extra))[:MAX_EXTRA]
+        extra_points = tuple(dict.fromkeys(extra))[:MAX_EXTRA] if extra else ()
         if not readings and isinstance(profile.payload, JsonPayload):
             if extra_points:
                 names = ", ".join(repr(name) for name in extra_points[:5])
@@ -222,7 +231,7 @@ class Decoder:
         profile = mounted.plan.profile
         if not profile.registers:
             return self._refuse(name, "unknown_points", f"the profile {profile.id} has no registers")
-        outcomes = evaluate_cycle(mounted.plan, cycle, mounted.attributes)
+        outcomes = evaluate_cycle(mounted, cycle)
         if not outcomes:
             return self._refuse(name, "empty", "the cycle read nothing the profile knows")
         readings: list[Reading] = []
@@ -237,6 +246,7 @@ class _ProfilePlan:
     """What the decoder works out once per profile."""
 
     __slots__ = (
+        "bytes_reader",
         "counters",
         "derived",
         "keys",
@@ -245,6 +255,7 @@ class _ProfilePlan:
         "paths",
         "profile",
         "quick",
+        "raws",
         "reader",
         "sources",
         "steps",
@@ -265,6 +276,9 @@ class _ProfilePlan:
         read = {name for formula in (*formulas, *(check.when for check in checks)) for name in formula.names}
         self.steps = tuple(_Step(point, point.name in read) for point in profile.points)
         self.reader = RegisterReader(profile.registers)
+        shape = profile.payload
+        self.raws = raw_names(profile)
+        self.bytes_reader = BinaryReader(shape) if shape is not None and not isinstance(shape, JsonPayload) else None
         # Points whose value is the JSON value itself, if it lies between the limits.
         self.numbers: dict[str, tuple[str, float, float]] = {}
         self.truths: dict[str, str] = {}
@@ -285,11 +299,40 @@ class _ProfilePlan:
             and not any(point.checks for point in self.derived)
         )
 
+    def steps_for(self, attributes: Mapping[str, float]) -> tuple[_Step, ...]:
+        """The steps of an asset with these attributes: without the optional points that it can never have."""
+        never = {name for name in self.profile.attributes if name not in attributes}
+        kept: list[_Step] = []
+        for step in self.steps:
+            point = step.point
+            hopeless = point.formulas and all(not never.isdisjoint(formula.names) for formula in point.formulas)
+            if hopeless and point.optional and point.source == point.name and not self._is_raw(point.source):
+                never.add(point.name)
+            else:
+                kept.append(step)
+        return tuple(kept)
+
+    def _is_raw(self, name: str) -> bool:
+        """Whether a device of this profile may say a value of this name."""
+        return isinstance(self.profile.payload, JsonPayload) or name in self.raws
+
 
 class _Mounted:
     """One device on its asset with its profile: all a frame of one topic needs."""
 
-    __slots__ = ("address", "asset", "attributes", "device", "plan", "quick", "route", "version")
+    __slots__ = (
+        "address",
+        "asset",
+        "attributes",
+        "device",
+        "fport",
+        "is_plain",
+        "plan",
+        "quick",
+        "route",
+        "steps",
+        "version",
+    )
 
     def __init__(self, device: Device, address: str, asset: Asset, plan: _ProfilePlan, route: Route) -> None:
         self.version = -1  # the registry's when this was last looked at
@@ -298,8 +341,12 @@ class _Mounted:
         self.asset = asset
         self.plan = plan
         self.route = route
+        self.is_plain = route.is_plain
+        own = device.attributes.get("fport")
+        self.fport = int(own) if isinstance(own, (int, float)) else None  # of bare bytes, where somebody said so
         self.quick = plan.quick and route.is_plain and route.event == "telemetry"
         self.attributes = attributes_of(plan.profile, asset, device)
+        self.steps = plan.steps_for(self.attributes)
 
     def stands(self, registry: Registry) -> bool:
         """Device and asset are still the same objects: nothing about them has changed."""
@@ -357,6 +404,11 @@ def _quick(mounted: _Mounted, payload: bytes, received_at: Micros) -> Decoded | 
         return None
     if type(written) is int:
         time = written * 1000 if written > 100_000_000_000 else written * 1_000_000
+        if not EARLIEST <= time <= received_at + AHEAD:
+            return None
+        has_time = True
+    elif type(written) is float and written < 100_000_000_000:
+        time = round(written * SECOND)
         if not EARLIEST <= time <= received_at + AHEAD:
             return None
         has_time = True
@@ -428,8 +480,9 @@ def _derive(plan: _ProfilePlan, readings: list[Reading], attributes: Mapping[str
 # -- the thorough way -------------------------------------------------------------------------------------------------
 
 
-def evaluate_json(plan: _ProfilePlan, values: Mapping[str, Any], attributes: Mapping[str, float]) -> list[Outcome]:
+def evaluate_json(mounted: _Mounted, values: Mapping[str, Any]) -> list[Outcome]:
     """The outcomes of one JSON sample."""
+    plan = mounted.plan
     raws: dict[str, Any] = {}
     for source in plan.sources:
         path = plan.paths.get(source)
@@ -439,43 +492,52 @@ def evaluate_json(plan: _ProfilePlan, values: Mapping[str, Any], attributes: Map
                 raws[source] = raw
         elif source in values:
             raws[source] = values[source]
-    return _evaluate(plan, raws, dict(attributes), _from_json)
+    return _evaluate(plan, mounted.steps, raws, dict(mounted.attributes), _from_json)
 
 
-def evaluate(plan: _ProfilePlan, raws: Mapping[str, Any], attributes: Mapping[str, float]) -> list[Outcome]:
+def evaluate(mounted: _Mounted, raws: Mapping[str, Any]) -> list[Outcome]:
     """The outcomes of one sample of raw values out of a binary payload or registers, in the order of the points.
 
     A point whose raw value is not in ``raws`` (this frame does not speak of it) gives nothing.
     """
-    return _evaluate(plan, raws, {**attributes, **raws}, _from_raw)
+    return _evaluate(mounted.plan, mounted.steps, raws, {**mounted.attributes, **raws}, _from_raw)
 
 
-def evaluate_cycle(plan: _ProfilePlan, cycle: ModbusCycle, attributes: Mapping[str, float]) -> list[Outcome]:
+def evaluate_cycle(mounted: _Mounted, cycle: ModbusCycle) -> list[Outcome]:
     """The outcomes of one polling cycle."""
+    plan = mounted.plan
     raws: Mapping[str, Any] = plan.reader.raw_values(cycle)
     if plan.profile.all_zero_is_restart and all_zero(cycle):
         fault = Fault("all registers are zero: the device has restarted")
         raws = {name: raw if isinstance(raw, Fault) else fault for name, raw in raws.items()}
-    return evaluate(plan, raws, attributes)
+    return evaluate(mounted, raws)
 
 
 class _Step:
     """One point, and whether the short way is enough for it: a number that needs nothing but a scale and its limits
-    (``is_number``), or a plain truth (``is_truth``). ``is_read``: a formula or check reads it."""
+    (``is_number``), a plain truth (``is_truth``), a code (``states``, all of one type). ``is_read``: a formula or check
+    reads it."""
 
     __slots__ = (
-        "denominator", "high", "is_number", "is_read", "is_truth", "low", "name", "numerator", "point", "source"
+        "code", "denominator", "formulas", "high", "is_number", "is_read", "is_truth", "low", "name", "numerator",
+        "point", "source", "states", "uses_itself",
     )  # fmt: skip
 
     def __init__(self, point: Point, is_read: bool) -> None:
         self.point, self.name, self.source, self.is_read = point, point.name, point.source, is_read
-        plain = not (
-            point.sentinels or point.states or point.checks or point.formulas or point.invert or point.smallest
-        )
+        self.formulas, self.uses_itself = point.formulas, point.uses_itself
+        bare = not (point.sentinels or point.checks or point.formulas or point.invert or point.smallest)
+        plain = bare and not point.states
         self.is_number = plain and point.type is ValueType.NUMBER and not point.scale.offset
         self.is_truth = plain and point.type is ValueType.BOOL
         self.numerator, self.denominator = point.scale.numerator, point.scale.denominator
         self.low, self.high = _limits(point)
+        self.states: dict[Value, State] = {}
+        self.code: type = bool
+        codes = {type(code) for code in point.states} if point.states else set()
+        if bare and point.states and len(codes) == 1 and point.low == -math.inf and point.high == math.inf:
+            self.code = codes.pop()
+            self.states = {code: state for code, state in point.states.items() if state.quality is GOOD}
 
 
 def _limits(point: Point) -> tuple[float, float]:
@@ -485,6 +547,7 @@ def _limits(point: Point) -> tuple[float, float]:
 
 def _evaluate(
     plan: _ProfilePlan,
+    steps: Sequence[_Step],
     raws: Mapping[str, Any],
     scope: dict[str, Any],
     convert: Callable[[Point, Any], tuple[Any, Quality, str | None]],
@@ -499,40 +562,50 @@ def _evaluate(
             faults[name] = raw.reason
             scope.pop(name, None)
     outcomes: list[Outcome] = []
-    for step in plan.steps:
+    for step in steps:
         given = raws.get(step.source, _NOTHING)
-        kind = type(given)
-        if step.is_number:
-            if kind is float or kind is int:
-                value = given * step.numerator if step.numerator != 1 else given
-                if step.denominator != 1:
-                    value /= step.denominator
-                if step.low <= value <= step.high:
-                    if step.is_read:
-                        _note(step.name, (value, GOOD, None), scope, faults, doubts)
-                    outcomes.append((step.point, value, GOOD, None))
-                    continue
-        elif step.is_truth and kind is bool:
-            if step.is_read:
-                _note(step.name, (given, GOOD, None), scope, faults, doubts)
-            outcomes.append((step.point, given, GOOD, None))
-            continue
-        point = step.point
         result: tuple[Any, Quality, str | None] | None = None
-        if given is not _NOTHING:
+        point = step.point
+        if given is _NOTHING:
+            if not step.formulas:
+                continue
+        else:
+            kind = type(given)
+            if step.is_number:
+                if kind is float or kind is int:
+                    value = given * step.numerator if step.numerator != 1 else given
+                    if step.denominator != 1:
+                        value /= step.denominator
+                    if step.low <= value <= step.high:
+                        if step.is_read:
+                            _note(step.name, (value, GOOD, None), scope, faults, doubts)
+                        outcomes.append((point, value, GOOD, None))
+                        continue
+            elif step.is_truth:
+                if kind is bool:
+                    if step.is_read:
+                        _note(step.name, (given, GOOD, None), scope, faults, doubts)
+                    outcomes.append((point, given, GOOD, None))
+                    continue
+            elif step.states and kind is step.code:
+                state = step.states.get(given)
+                if state is not None:
+                    if step.is_read:
+                        _note(step.name, (state.value, GOOD, None), scope, faults, doubts)
+                    outcomes.append((point, state.value, GOOD, None))
+                    continue
             result = convert(point, given)
-            _note(point.name, result, scope, faults, doubts)
-        elif not point.formulas:
-            continue
-        if point.formulas and (result is None or (point.uses_itself and result[1] is not BAD)):
+            _note(step.name, result, scope, faults, doubts)
+        if step.formulas and (result is None or (step.uses_itself and result[1] is not BAD)):
             result = _by_formula(profile, point, scope, faults, doubts)
         if result is None:
             continue
         value, quality, reason = _in_range(point, *result)
-        _note(point.name, (value, quality, reason), scope, faults, doubts)
+        if step.is_read or point.checks:
+            _note(step.name, (value, quality, reason), scope, faults, doubts)
         for check in point.checks:
             value, quality, reason = _checked(check, _verdict(check.when, scope, faults), value, quality, reason)
-            _note(point.name, (value, quality, reason), scope, faults, doubts)
+            _note(step.name, (value, quality, reason), scope, faults, doubts)
         outcomes.append((point, _kept(value), quality, reason))
     for check in profile.checks:
         verdict = _verdict(check.when, scope, faults)
@@ -563,10 +636,12 @@ def _note(
 ) -> None:
     """Remember a point's value, or why it has none, for the formulas behind it."""
     value, quality, reason = result
-    scope.pop(name, None)
-    faults.pop(name, None)
-    doubts.pop(name, None)
+    if faults:
+        faults.pop(name, None)
+    if doubts:
+        doubts.pop(name, None)
     if quality is BAD:
+        scope.pop(name, None)
         faults[name] = reason or "bad"
         return
     scope[name] = value
@@ -781,11 +856,6 @@ def _append(
         )  # fmt: skip
 
 
-def open_uplink(route: Route, payload: bytes) -> Uplink:
-    """The device's message out of its network's envelope. Raises Refused."""
-    return bare_or_chirpstack(payload) if route.is_plain else open_envelope(route, payload)
-
-
 def _document_samples(mounted: _Mounted, document: Any) -> list[Sample]:
     """The samples of a JSON or CBOR document. Raises Refused."""
     shape = mounted.plan.profile.payload
@@ -803,7 +873,7 @@ def _uplink_samples(mounted: _Mounted, uplink: Uplink) -> list[Sample]:
     profile = mounted.plan.profile
     if uplink.remark is not None:
         return [Sample({}, extra=(uplink.remark,))]
-    if uplink.fport == 0 or (uplink.fport is None and mounted.device.attributes.get("fport") == 0):
+    if (mounted.fport if uplink.fport is None else uplink.fport) == 0:
         return [Sample({}, extra=("fPort 0: network commands only",))]
     shape = profile.payload
     assert shape is not None
@@ -816,7 +886,9 @@ def _uplink_samples(mounted: _Mounted, uplink: Uplink) -> list[Sample]:
     elif uplink.object is not None and not uplink.data and uplink.signals:
         samples = [Sample({})]  # a status: the network says how the battery is
     else:
-        samples = binary_samples(uplink.data, shape, _checked_port(mounted, uplink))
+        reader = mounted.plan.bytes_reader
+        assert reader is not None
+        samples = reader.samples(uplink.data, _checked_port(mounted, uplink))
     known = mounted.plan.known if isinstance(shape, JsonPayload) else uplink.signals
     for sample in samples:
         if sample.time is None:
@@ -829,10 +901,7 @@ def _uplink_samples(mounted: _Mounted, uplink: Uplink) -> list[Sample]:
 
 def _checked_port(mounted: _Mounted, uplink: Uplink) -> int | None:
     """The port of an uplink; for bare bytes the device's attribute. Raises Refused for one that carries no data."""
-    fport = uplink.fport
-    if fport is None:
-        own = mounted.device.attributes.get("fport")
-        fport = int(own) if isinstance(own, (int, float)) else None
+    fport = mounted.fport if uplink.fport is None else uplink.fport
     wanted = mounted.plan.profile.fports
     if fport is not None and wanted is not None and fport not in wanted:
         ports = ", ".join(str(port) for port in sorted(wanted))

@@ -1,5 +1,4 @@
-"""Payload bytes → samples of raw values: JSON and CBOR in the shapes of docs/profiles.md, Milesight-like TLV, fixed
-frames, Decentlab's blocks.
+"""JSON and CBOR payloads → samples of raw values, in the shapes of docs/profiles.md; and what a device's time means.
 
 Everything here raises Refused for bytes that are not what they should be, and nothing else, whatever the bytes are.
 """
@@ -17,8 +16,7 @@ import msgspec
 
 from gateway.core.formula import UINT64_HIGH
 from gateway.core.model import SECOND, Micros
-from gateway.core.profile import BlockPayload, CodecPayload, Field, FramePayload, FrameVariant, JsonPayload, TlvPayload
-from gateway.core.registers import RawValue, finish
+from gateway.core.profile import JsonPayload
 from gateway.errors import DecodeError
 
 MAX_PAYLOAD = 256 * 1024  # a wider one blocks the loop for more than 20 ms (measured: 38–76 ms for 1 MB)
@@ -300,139 +298,3 @@ def _shown(micros: Micros) -> str:
         return (_EPOCH + timedelta(microseconds=micros)).strftime("%Y-%m-%dT%H:%M:%SZ")
     except OverflowError:
         return f"{micros / SECOND:.3g} s since 1970"
-
-
-# -- binary -----------------------------------------------------------------------------------------------------------
-
-
-def binary_samples(
-    data: bytes, payload: TlvPayload | FramePayload | BlockPayload | CodecPayload, fport: int | None
-) -> list[Sample]:
-    """Device bytes → samples. Raises Refused."""
-    if not data:
-        raise Refused("empty", "the payload is empty")
-    if len(data) > MAX_BINARY:
-        raise Refused("too_large", f"{len(data)} bytes; a binary payload has at most {MAX_BINARY}")
-    if isinstance(payload, TlvPayload):
-        return _tlv(data, payload)
-    if isinstance(payload, BlockPayload):
-        return [_blocks(data, payload)]
-    if isinstance(payload, CodecPayload):
-        return _codec(data, payload, fport)
-    return _frame(data, payload, fport)
-
-
-def _tlv(data: bytes, payload: TlvPayload) -> list[Sample]:
-    now = Sample({})
-    samples: list[Sample] = []
-    extra: list[str] = []
-    at, end, head_size = 0, len(data), payload.head_size
-    while at < end:
-        head = data[at : at + head_size]
-        channel = payload.channels.get(head)
-        if channel is None:
-            if at == 0:
-                raise Refused("unknown_points", f"begins with the unknown channel {_spaced(head)}")
-            # Nobody can say how long an unknown channel is: what lies behind it is lost, what lies before it stands.
-            extra.append(f"channel {_spaced(head)}")
-            break
-        at += head_size
-        if at + channel.size > end:
-            raise Refused("bad_payload", f"truncated: channel {_spaced(head)} has {end - at} of {channel.size} bytes")
-        values = fields_of(data, at, channel.fields)
-        at += channel.size
-        if channel.time is not None:
-            if len(samples) >= MAX_SAMPLES:
-                raise Refused("bad_payload", f"more than {MAX_SAMPLES} samples in one message")
-            samples.append(Sample(values, values.pop(channel.time), historical=channel.historical))
-        elif channel.fields:
-            now.values.update(values)
-        elif len(extra) < MAX_EXTRA:
-            extra.append(f"channel {_spaced(head)}")
-    now.extra = tuple(extra)
-    if now.values or extra or not samples:
-        samples.insert(0, now)
-    return samples
-
-
-def _frame(data: bytes, payload: FramePayload, fport: int | None) -> list[Sample]:
-    size = len(data)
-    nearest: str | None = None
-    for variant in payload.variants:
-        if variant.fports is not None and fport is not None and fport not in variant.fports:
-            continue
-        if not data.startswith(variant.prefix):
-            continue
-        if variant.at_least <= size <= variant.at_most:
-            return _samples_of(data, variant)
-        nearest = f"{size} bytes; {variant.at_least} to {variant.at_most} were expected"
-    raise Refused("bad_payload", nearest or f"no frame of this device begins with {_spaced(data[:4])}")
-
-
-def _samples_of(data: bytes, variant: FrameVariant) -> list[Sample]:
-    """What a frame says once, and each of its records: a sample of its own."""
-    values = fields_of(data, 0, variant.fields)
-    records = variant.records
-    if records is None:
-        return [Sample(values)]
-    count, rest = divmod(len(data) - records.at, records.size)
-    if rest:
-        raise Refused("bad_payload", f"truncated: the last record has {rest} of {records.size} bytes")
-    samples = [Sample(values)] if values else []
-    for index in range(count):
-        own = fields_of(data, records.at + index * records.size, records.fields)
-        time = own.pop(records.time) if records.time is not None else None
-        age = (count - 1 - index if records.oldest_first else index) * records.every
-        samples.append(Sample(own, time, historical=records.historical, age=age))
-    return samples
-
-
-def _blocks(data: bytes, payload: BlockPayload) -> Sample:
-    """02, device id, flags, and the blocks the flags announce."""
-    if len(data) < _BLOCK_HEAD or data[0] != _BLOCK_VERSION:
-        raise Refused("bad_payload", f"no frame of this device begins with {_spaced(data[:_BLOCK_HEAD])}")
-    flags = int.from_bytes(data[3:5], "big")
-    if flags >> len(payload.blocks):
-        raise Refused("bad_payload", f"the flags {flags:04X} announce blocks this device does not have")
-    values: dict[str, RawValue] = {}
-    at = _BLOCK_HEAD
-    for bit, block in enumerate(payload.blocks):
-        if flags >> bit & 1:
-            if at + block.size > len(data):
-                raise Refused("bad_payload", f"truncated: block {bit} has {len(data) - at} of {block.size} bytes")
-            values |= fields_of(data, at, block.fields)
-            at += block.size
-    if at != len(data):
-        raise Refused("bad_payload", f"{len(data) - at} bytes more than the flags {flags:04X} announce")
-    return Sample(values)
-
-
-_BLOCK_VERSION, _BLOCK_HEAD = 2, 5
-
-
-def _codec(data: bytes, payload: CodecPayload, fport: int | None) -> list[Sample]:
-    """By the profile's own Python; whatever it raises or gives, this raises nothing but Refused."""
-    try:
-        found = payload.decode(data, fport)
-    except Refused:
-        raise
-    except Exception as error:  # somebody else's code: what it does not survive is a frame it cannot read
-        raise Refused("bad_payload", f"{type(error).__name__}: {str(error)[:160]}") from None
-    if type(found) is not list or not all(type(sample) is Sample for sample in found) or len(found) > MAX_SAMPLES:
-        raise Refused("bad_payload", f"the codec of this profile gave no list of at most {MAX_SAMPLES} samples")
-    return found
-
-
-def fields_of(data: bytes, start: int, fields: tuple[Field, ...]) -> dict[str, RawValue]:
-    """The fields that lie whole in ``data``; an optional tail of a frame may be missing."""
-    values: dict[str, RawValue] = {}
-    for field in fields:
-        begin = start + field.at
-        part = data[begin : begin + field.form.size]
-        if len(part) == field.form.size:
-            values[field.name] = finish(field.form, part, field.little, field.scale, field.sentinels)
-    return values
-
-
-def _spaced(data: bytes) -> str:
-    return data.hex(" ").upper()

@@ -21,6 +21,7 @@ from gateway.core.model import MINUTE, Micros, Quality, Value
 
 MAX_REGISTERS = 125  # Modbus application protocol V1.1b3: the most one FC 3/4 request may ask for
 MAX_BITS = 2000  # the same for FC 1/2
+SIGNALS = ("rssi", "snr", "gateway", "battery")  # what networks say of a LoRaWAN device beside its own bytes
 
 
 class Transport(StrEnum):
@@ -294,3 +295,22 @@ class Profile:
         """Canonical unit of a point; "" for one it does not have."""
         point = self.point(name)
         return point.unit if point is not None else ""
+
+
+def raw_names(profile: Profile) -> frozenset[str]:
+    """Every raw value a binary payload or the registers of ``profile`` may give, and what a network adds."""
+    names = {register.name for register in profile.registers} | set(SIGNALS)
+    match profile.payload:
+        case TlvPayload(channels=channels):
+            names |= {field.name for channel in channels.values() for field in channel.fields}
+        case FramePayload(variants=variants):
+            for variant in variants:
+                of_records = variant.records.fields if variant.records is not None else ()
+                names |= {field.name for field in (*variant.fields, *of_records)}
+        case BlockPayload(blocks=blocks):
+            names |= {field.name for block in blocks for field in block.fields}
+        case CodecPayload(names=given):
+            names |= set(given)
+        case _:
+            pass
+    return frozenset(names)

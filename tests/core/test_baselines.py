@@ -7,7 +7,7 @@ import json
 import pytest
 
 from gateway.config.bundle import Bundle, compile_bundle
-from gateway.config.shipped import read_tree, shipped
+from gateway.config.shipped import PROFILE_FILES, read_tree, shipped
 from gateway.core.assets_json import to_json
 from gateway.core.baselines import with_learned
 from gateway.core.model import HOUR, MINUTE, SECOND, Asset, Device, Frame, FrameKind, Micros, Transition
@@ -20,7 +20,9 @@ DEVICE = Device("m1", "cover-1", "generic/json-manhole", "m1")
 
 @pytest.fixture(scope="module")
 def configuration() -> Configuration:
-    profiles = {n: t for n, t in read_tree(shipped("device_profiles")).items() if not n.endswith(".cases.yaml")}
+    profiles = {
+        n: t for n, t in read_tree(shipped("device_profiles"), *PROFILE_FILES).items() if not n.endswith(".cases.yaml")
+    }
     rules = {n: t for n, t in read_tree(shipped("rules")).items() if not n.startswith("tests/")}
     return compile_bundle(Bundle(profiles, rules))
 

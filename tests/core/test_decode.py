@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.config.profiles import load_profiles
-from gateway.config.shipped import read_tree, shipped
+from gateway.config.shipped import PROFILE_FILES, read_tree, shipped
 from gateway.core.decode import Decoder
 from gateway.core.model import (
     HOUR,
@@ -40,7 +40,7 @@ CODES = {
     "unknown_topic", "unknown_device", "unknown_profile", "unknown_points", "wrong_device", "wrong_kind", "retained",
     "too_large", "bad_payload", "bad_time", "empty",
 }  # fmt: skip
-PROFILES = load_profiles(read_tree(shipped("device_profiles")))
+PROFILES = load_profiles(read_tree(shipped("device_profiles"), *PROFILE_FILES))
 TOPIC = "citywatch/v1/lamp/lc-1/telemetry"
 
 STRICT = """

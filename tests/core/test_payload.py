@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.binary import BinaryReader
 from gateway.core.model import SECOND
 from gateway.core.networks import bare_or_chirpstack
 from gateway.core.payload import (
@@ -23,7 +24,6 @@ from gateway.core.payload import (
     Refused,
     Sample,
     at_path,
-    binary_samples,
     json_samples,
     read_document,
     read_json,
@@ -258,7 +258,7 @@ FRAMES = FramePayload(
 
 
 def test_channels_one_behind_the_other_and_history_with_its_own_time() -> None:
-    now, old = binary_samples(bytes.fromhex("017564 20CE 01000000 FFFF FF0BFF 0367 0101"), TLV, None)
+    now, old = BinaryReader(TLV).samples(bytes.fromhex("017564 20CE 01000000 FFFF FF0BFF 0367 0101"), None)
     assert now.values == {"battery": 100, "temp": 257}
     assert now.extra == ("channel FF 0B",)
     assert (old.values, old.time, old.historical) == ({"temp": -1}, 1, True)
@@ -267,23 +267,23 @@ def test_channels_one_behind_the_other_and_history_with_its_own_time() -> None:
 @pytest.mark.parametrize(("data", "code"), [("", "empty"), ("0299", "unknown_points"), ("0367 01", "bad_payload")])
 def test_tlv_that_cannot_be_read(data: str, code: str) -> None:
     with pytest.raises(Refused) as caught:
-        binary_samples(bytes.fromhex(data), TLV, None)
+        BinaryReader(TLV).samples(bytes.fromhex(data), None)
     assert caught.value.code == code
 
 
 def test_frames_are_told_apart_by_prefix_size_and_port() -> None:
-    assert binary_samples(b"\x58\x01\x00", FRAMES, None)[0].values == {"dim": 256}
-    assert binary_samples(b"\x07\x00", FRAMES, 2)[0].values == {"a": 7}  # the optional tail is missing
-    assert binary_samples(b"\x07\x00\x00\x09", FRAMES, 2)[0].values == {"a": 7, "b": 9}
+    assert BinaryReader(FRAMES).samples(b"\x58\x01\x00", None)[0].values == {"dim": 256}
+    assert BinaryReader(FRAMES).samples(b"\x07\x00", 2)[0].values == {"a": 7}  # the optional tail is missing
+    assert BinaryReader(FRAMES).samples(b"\x07\x00\x00\x09", 2)[0].values == {"a": 7, "b": 9}
     for data, port in ((b"\x07\x00", 3), (b"\x07", 2), (b"\x07" * 5, 2)):
         with pytest.raises(Refused, match=r"bytes|begins"):
-            binary_samples(data, FRAMES, port)
+            BinaryReader(FRAMES).samples(data, port)
 
 
 @given(st.binary(max_size=80), st.none() | st.integers(0, 255))
 def test_any_bytes_are_samples_or_refused(data: bytes, fport: int | None) -> None:
     for payload in (TLV, FRAMES):
-        code = refusal(partial(binary_samples, data, payload, fport))
+        code = refusal(partial(BinaryReader(payload).samples, data, fport))
         assert code in (None, "empty", "unknown_points", "bad_payload")
 
 
@@ -326,28 +326,28 @@ BLOCKS = BlockPayload(
 
 
 def test_the_records_of_a_frame_are_samples_with_their_own_times() -> None:
-    whole, newest, older = binary_samples(b"\x01\x64\x00\x05\xff\xff", RECORDS, None)
+    whole, newest, older = BinaryReader(RECORDS).samples(b"\x01\x64\x00\x05\xff\xff", None)
     assert (whole.values, newest.values, older.values) == ({"battery": 100}, {"level": 5}, {"level": -1})
     assert (whole.age, newest.age, older.age) == (0, 0, 60 * SECOND)
-    [kept] = binary_samples(b"\x02\x68\x7c\xa0\x00\x07", RECORDS, None)
+    [kept] = BinaryReader(RECORDS).samples(b"\x02\x68\x7c\xa0\x00\x07", None)
     assert (kept.values, kept.time, kept.historical) == ({"level": 7}, 0x687CA000, True)
-    first, second = binary_samples(b"\x03\x01\x02", RECORDS, None)
+    first, second = BinaryReader(RECORDS).samples(b"\x03\x01\x02", None)
     assert (first.age, second.age) == (SECOND, 0)
     with pytest.raises(Refused, match="the last record has 1 of 2 bytes"):
-        binary_samples(b"\x01\x64\x00", RECORDS, None)
+        BinaryReader(RECORDS).samples(b"\x01\x64\x00", None)
 
 
 def test_blocks_come_where_the_flags_say() -> None:
-    assert binary_samples(bytes.fromhex("02 0001 0003 0005 0C80"), BLOCKS, None)[0].values == {
+    assert BinaryReader(BLOCKS).samples(bytes.fromhex("02 0001 0003 0005 0C80"), None)[0].values == {
         "level": 5, "battery": 3200,
     }  # fmt: skip
-    assert binary_samples(bytes.fromhex("02 0001 0002 0C80"), BLOCKS, None)[0].values == {"battery": 3200}
+    assert BinaryReader(BLOCKS).samples(bytes.fromhex("02 0001 0002 0C80"), None)[0].values == {"battery": 3200}
     for data, said in (
         ("02 0001 0003 0005", "truncated"), ("02 0001 0002 0C80 00", "more than"), ("02 0001 0004 0000", "announce"),
         ("01 0001 0002 0C80", "begins"), ("02 00", "begins"),
     ):  # fmt: skip
         with pytest.raises(Refused, match=said):
-            binary_samples(bytes.fromhex(data), BLOCKS, None)
+            BinaryReader(BLOCKS).samples(bytes.fromhex(data), None)
 
 
 def test_whatever_a_codec_does_the_frame_is_samples_or_refused() -> None:
@@ -359,10 +359,10 @@ def test_whatever_a_codec_does_the_frame_is_samples_or_refused() -> None:
         return "nonsense"
 
     codec = CodecPayload(decode, ("level",))
-    assert binary_samples(b"\x01\x07", codec, None)[0].values == {"level": 7}
+    assert BinaryReader(codec).samples(b"\x01\x07", None)[0].values == {"level": 7}
     for data, said in ((b"\x01", "IndexError"), (b"\x02", "not mine"), (b"\x03", "no list")):
         with pytest.raises(Refused, match=said):
-            binary_samples(data, codec, None)
+            BinaryReader(codec).samples(data, None)
 
 
 def test_cbor_is_read_as_json_would_be() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.config.assets import load_assets
 from gateway.config.profiles import load_profiles
-from gateway.config.shipped import read_tree, shipped
+from gateway.config.shipped import PROFILE_FILES, read_tree, shipped
 from gateway.core.decode import Decoder
 from gateway.core.model import Decoded, Frame, FrameKind, ModbusCycle, ModbusRead, Quality
 from gateway.core.profile import Profile
@@ -30,7 +30,7 @@ CITY = build_city(1, 40)
 
 @pytest.fixture(scope="module")
 def profiles() -> dict[str, Profile]:
-    files = read_tree(shipped("device_profiles"))
+    files = read_tree(shipped("device_profiles"), *PROFILE_FILES)
     return dict(load_profiles({name: text for name, text in files.items() if not name.endswith(".cases.yaml")}))
 
 

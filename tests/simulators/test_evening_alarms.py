@@ -14,7 +14,7 @@ import pytest
 
 from gateway.config.assets import load_assets
 from gateway.config.bundle import Bundle, compile_bundle
-from gateway.config.shipped import read_tree, shipped
+from gateway.config.shipped import PROFILE_FILES, read_tree, shipped
 from gateway.core.assets_json import to_json
 from gateway.core.model import Frame, FrameKind, ModbusCycle, ModbusRead, Transition
 from gateway.core.processor import Configuration, Outcome, Processor
@@ -31,7 +31,7 @@ CITY = build_city(2, 40)
 
 @pytest.fixture(scope="module")
 def configuration() -> Configuration:
-    profiles, rules = read_tree(shipped("device_profiles")), read_tree(shipped("rules"))
+    profiles, rules = read_tree(shipped("device_profiles"), *PROFILE_FILES), read_tree(shipped("rules"))
     return compile_bundle(
         Bundle(
             {name: text for name, text in profiles.items() if not name.endswith(".cases.yaml")},

@@ -70,6 +70,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         targets={"readings_per_second_1000": ">= 250000", "slowdown_1000_to_100000": "<= 1.25"},
     ),
     "decode": Benchmark("What decoding one frame costs, from its bytes to its readings.", "bench.decode"),
+    "modbus": Benchmark("1,000 Modbus endpoints polled once a second, 50 of them dead or none.", "bench.modbus"),
     "storm": Benchmark(
         "20,000 alarms raised within a second, and cleared: when all are stored, outboxed and on the stream.",
         "bench.storm",

@@ -58,7 +58,7 @@ from gateway.sinks.forwarder import Forwarder
 from gateway.sinks.influx import AssetTags, InfluxSink
 from gateway.snapshots import SnapshotFolder
 from gateway.sources.broker import BrokerOptions, EmbeddedBroker, loss_window, secret_file
-from gateway.sources.modbus import ModbusEndpoint, ModbusOptions, ModbusSource, endpoints
+from gateway.sources.modbus import ModbusEndpoint, ModbusOptions, ModbusSource, ModbusUnit, endpoints
 from gateway.sources.mqtt import MqttOptions, MqttSource
 from gateway.store.store import Store
 from gateway.view import GatewayView
@@ -438,14 +438,15 @@ class Gateway:
             profile = profiles.get(device.profile)
             if profile is not None and profile.transport is Transport.MODBUS:
                 interval = device.expected_interval or profile.expected_interval
-                wanted.append(
-                    (
-                        device.device,
-                        device.address,
-                        plan_reads(profile),
-                        interval or self.settings.modbus.default_interval,
-                    )
+                unit = ModbusUnit(
+                    device.device,
+                    0,
+                    plan_reads(profile),
+                    interval or self.settings.modbus.default_interval,
+                    profile.pause,
+                    profile.connect_pause,
                 )
+                wanted.append((device.address, unit))
         return endpoints(wanted)
 
     def _profiles(self) -> Mapping[str, Profile]:

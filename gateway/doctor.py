@@ -20,7 +20,14 @@ import httpx
 from gateway import disk
 from gateway.check import check_everything
 from gateway.clock import EARLIEST
+from gateway.config.assets import load_asset_files
+from gateway.config.bundle import load_configuration
 from gateway.config.settings import MqttSettings, Settings, load_settings
+from gateway.core.modbus_address import parse_address
+from gateway.core.model import SECOND
+from gateway.core.profile import Profile, Transport
+from gateway.core.registers import BlockRead, plan_reads
+from gateway.errors import ConfigError
 from gateway.journal.embedded import MIN_SQLITE, sync_probe
 from gateway.lock import is_running
 from gateway.sources.broker import find_server, loss_window
@@ -61,6 +68,7 @@ def _findings(settings: Settings, config: Path) -> Iterator[Finding]:
     yield from _port("console", settings.console.host, settings.console.port, running)
     for broker in settings.mqtt:
         yield from _broker(broker, running)
+    yield from _modbus(settings)
     for sink in settings.sinks:
         yield _http(f"sink {sink.name}", sink.url.rstrip("/") + "/health")
     for receiver in settings.receivers:
@@ -93,6 +101,40 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 def _clock() -> Finding:
     ok = time.time() * 1e6 >= EARLIEST
     return Finding("clock", ok, time.strftime("%Y-%m-%d %H:%M:%S %z") + ("" if ok else ": plainly wrong"))
+
+
+def _modbus(settings: Settings) -> Iterator[Finding]:
+    """How every Modbus device named in the asset files is read, and whether it can be reached."""
+    try:
+        _, configuration = load_configuration(settings)
+        files = {str(file): file for file in settings.assets}
+        _, devices = load_asset_files(files, configuration.profiles, None)
+    except ConfigError:
+        return  # `files` has said so
+    for device in devices:
+        profile = configuration.profiles.get(device.profile)
+        if profile is None or profile.transport is not Transport.MODBUS:
+            continue
+        line, unit = parse_address(device.address)
+        interval = device.expected_interval or profile.expected_interval or settings.modbus.default_interval
+        plan = ", ".join(_block(block, profile) for block in plan_reads(profile))
+        text = f"unit {unit} on {line.name}, every {interval / SECOND:g} s: {plan}"
+        if line.places:
+            host, port = line.places[0]
+            reach = _reach(f"modbus {device.device}", host, port)
+            yield Finding(reach.subject, reach.ok, f"{text}; {reach.text}")
+        else:
+            there = Path(line.port).exists()
+            yield Finding(f"modbus {device.device}", there, text if there else f"{text}; there is no {line.port}")
+
+
+def _block(block: BlockRead, profile: Profile) -> str:
+    """``3:0+39 (17 values)``: function code, first address, how many, and how many values of the profile lie in it."""
+    values = sum(
+        register.function == block.function_code and block.address <= register.address < block.address + block.count
+        for register in profile.registers
+    )
+    return f"{block.function_code}:{block.address}+{block.count} ({values} values)"
 
 
 def _libraries() -> Iterator[Finding]:

@@ -166,3 +166,26 @@ def test_the_command_prints_a_line_a_finding_and_answers_with_its_exit_code(
         code, text = run("--config", str(settings(tmp_path, console={"port": port})))
     assert code == 1
     assert [line for line in text.splitlines() if line.startswith("BAD  console")]
+
+
+async def test_every_modbus_device_s_read_plan_is_told_and_whether_it_can_be_reached(tmp_path: Path) -> None:
+    assets = tmp_path / "assets.yaml"
+    with taken() as port:
+        document = {
+            "assets": [{"asset": "pump-1", "kind": "pump"}, {"asset": "well-1", "kind": "pipe"}],
+            "devices": [
+                {"device": "plc", "asset": "pump-1", "profile": "generic/pump-station-3p",
+                 "address": f"127.0.0.1:{port}/1", "expected_interval": "2s"},
+                {"device": "away", "asset": "well-1", "profile": "qdy30a/level",
+                 "address": f"127.0.0.1:{free_port()}/7"},
+                {"device": "wired", "asset": "well-1", "profile": "qdy30a/level",
+                 "address": "serial:/dev/ttyNOWHERE:9600:8N1/7"},
+            ],
+        }  # fmt: skip
+        assets.write_text(yaml.safe_dump(document), encoding="utf-8")
+        findings = await found(settings(tmp_path, assets=[str(assets)]))
+    plc, away, wired = (findings[f"modbus {name}"] for name in ("plc", "away", "wired"))
+    assert (plc.ok, away.ok, wired.ok) == (True, False, False)
+    assert f"unit 1 on 127.0.0.1:{port}, every 2 s: 3:0+39 (" in plc.text
+    assert "every 60 s: 3:2+3 (3 values)" in away.text
+    assert "there is no /dev/ttyNOWHERE" in wired.text

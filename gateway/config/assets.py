@@ -31,6 +31,7 @@ from typing import Any, TypeAlias
 
 from gateway.config.units import convert, duration, quantity
 from gateway.config.yaml_source import YamlSource, did_you_mean, read_yaml
+from gateway.core.modbus_address import is_modbus_address, parse_address
 from gateway.core.model import HOUR, SECOND, Asset, Device, Micros
 from gateway.core.vocabulary import KINDS
 from gateway.errors import ConfigError, Mistake
@@ -88,7 +89,6 @@ _PREFIXES = ("link.", "attr.", "device.")  # device.NAME is an attribute of the 
 _ASSET_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DEVICE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # no dot: it is one level of an MQTT topic, and a subject token in nats
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-_ENDPOINT = re.compile(r"(?P<host>\[[0-9A-Fa-f:]+\]|[^\s:/]+):(?P<port>\d{1,5})/(?P<unit>\d{1,3})")
 _NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?(?:[eE][-+]?\d{1,2})?")  # 15 digits survive a float
 _BEGINS_A_NUMBER = re.compile(r"\s*[-+]?\d")  # risk_level: high is a text, mast_height: 8 m a number
 _WITH_UNIT = re.compile(r"[-+]?\d+(?:\.\d+)?\s*([^\d\s.].*)")
@@ -288,12 +288,11 @@ class _Entry:
         value = self.text("address")
         if re.search(r"\s", value):
             self.wrong("address", "must not hold blanks")
-        elif ":" in value or "/" in value:
-            match = _ENDPOINT.fullmatch(value)
-            if match is None:
-                self.wrong("address", f"`{value[:80]}` is no Modbus endpoint: write host:port/unit, 10.0.0.7:502/1")
-            elif not 1 <= int(match["port"]) <= 65535 or int(match["unit"]) > 255:
-                self.wrong("address", "the port must lie in 1…65535 and the unit id in 0…255")
+        elif is_modbus_address(value):
+            try:
+                parse_address(value)
+            except ValueError as error:
+                self.wrong("address", str(error))
         return value
 
     def links(self) -> dict[str, str]:

@@ -166,6 +166,7 @@ class RegisterModel(_NumberModel):
     function: Literal[1, 2, 3, 4] | None = None
     address: Annotated[int, Field(ge=0, le=65536)]
     order: Order | None = None
+    alone: bool = False
 
 
 class FieldModel(_NumberModel):
@@ -199,6 +200,7 @@ class FrameModel(_Model):
     fport: Ports | None = None
     fields: dict[str, FieldModel] = {}
     records: RecordsModel | None = None
+    remark: Annotated[str, Field(max_length=40)] | None = None
 
 
 class BlockModel(_Model):
@@ -226,6 +228,8 @@ class ModbusModel(_Model):
     max_gap: Annotated[int, Field(ge=0, le=124)] = 8
     max_block: Annotated[int, Field(ge=1, le=125)] = 125
     all_zero_is_restart: bool = False
+    pause: Annotated[Duration, Field(ge=0, le=10_000_000)] = 0
+    connect_pause: Annotated[Duration, Field(ge=0, le=60_000_000)] = 0
 
 
 class CounterModel(_Model):
@@ -258,6 +262,7 @@ class PointModel(_Model):
     bit: Annotated[int, Field(ge=0, le=63)] | None = None
     bits: tuple[int, int] | None = None
     length: Annotated[int, Field(ge=1, le=125)] | None = None
+    alone: bool = False
 
 
 class ProfileModel(_Model):
@@ -331,6 +336,8 @@ class _Compiler:
             max_gap=model.modbus.max_gap,
             max_block=model.modbus.max_block,
             all_zero_is_restart=model.modbus.all_zero_is_restart,
+            pause=model.modbus.pause,
+            connect_pause=model.modbus.connect_pause,
             checks=self.checks(model.checks, ("checks",), known, [point.name for point in points]),
             attributes=attributes,
             source=model.source,
@@ -420,13 +427,13 @@ class _Compiler:
         records = self.records(frame.records, (*path, "records")) if frame.records is not None else None
         if records is not None:
             size = max(size, records.at)
-        elif not fields:
-            self.wrong(path, "`fields`, `records` or both say what stands in a frame")
+        elif not fields and frame.remark is None:
+            self.wrong(path, "`fields`, `records` or both say what stands in a frame; `remark`, that nothing does")
         least = frame.size or frame.min_size or max(size, 1)
         if frame.size is not None and frame.size < size:
             self.wrong((*path, "size"), f"the fields need {size} bytes")
         most = frame.size or (MAX_BINARY if records is not None else 255)
-        return compiled.FrameVariant(prefix, least, most, fields, _ports(frame.fport), records)
+        return compiled.FrameVariant(prefix, least, most, fields, _ports(frame.fport), records, frame.remark)
 
     def records(self, given: RecordsModel, path: Path) -> compiled.Records:
         assert self.model.payload is not None
@@ -524,7 +531,7 @@ class _Compiler:
             self.wrong((*path, "length"), f"{count} registers do not fit into a block of {modbus.max_block}")
         scale = Linear.of(Fraction(str(given.scale)), given.offset) if scaled else Linear()
         sentinels = _numbers(given.sentinels) if scaled else {}
-        return compiled.Register(name, function, address, count, form, order, scale, sentinels)
+        return compiled.Register(name, function, address, count, form, order, scale, sentinels, given.alone)
 
     def form(
         self,
@@ -583,7 +590,7 @@ class _Compiler:
             if given.from_ is not None:
                 self.wrong((*path, "from"), "`from` or `address`, not both")
         else:
-            for key in ("function", "type", "order", "bit", "bits", "length"):
+            for key in ("function", "type", "order", "bit", "bits", "length", "alone"):
                 if key in given.model_fields_set:
                     self.wrong((*path, key), "only together with `address`")
         source = given.from_ or name
@@ -607,8 +614,7 @@ class _Compiler:
             self.wrong((*path, "states"), "states look at the code itself: no scale, no other unit")
         if value_type in (ValueType.BOOL, ValueType.TEXT) and not scale.is_identity:
             self.wrong(path, f"a {value_type} has no scale and no unit to convert")
-        field = self.fields.get(source)
-        size = form.size if form is not None else field.form.size if field is not None else 0
+        size = form.size if form is not None else self.raw_size(source)
         return compiled.Point(
             name=name,
             source=source,
@@ -628,6 +634,12 @@ class _Compiler:
             units=units_for(unit) if self.model.transport is Transport.MQTT else {},
             raw_bytes=size,
         )
+
+    def raw_size(self, name: str) -> int:
+        """Bytes of a raw value; 0 where it is not binary."""
+        if name in self.fields:
+            return self.fields[name].form.size
+        return next((register.form.size for register in self.registers if register.name == name), 0)
 
     def counter(self, given: PointModel, scale: Linear, value_type: ValueType, path: Path) -> float | None:
         """What a counter wraps at, in the point's unit; None for what is none."""

@@ -14,7 +14,7 @@ from gateway.core.model import HOUR, MINUTE, SECOND, Micros
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)")
 _FACTORS: dict[str, Micros] = {"ms": 1000, "s": SECOND, "m": MINUTE, "min": MINUTE, "h": HOUR, "d": 24 * HOUR}
-_UNIT = re.compile(r"[A-Za-zµμ°℃%²³/()·23]{1,20}")  # no operators: a unit is looked up, never computed
+_UNIT = re.compile(r"[A-Za-zµμε°℃%²³/()·23]{1,20}")  # no operators: a unit is looked up, never computed
 _QUANTITY = re.compile(r"^\s*([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(\S.*)?$")
 
 # How the field writes its units → how pint spells them. %LEL, dB(A), µε and counts are units of their own.
@@ -38,6 +38,8 @@ _SPELLINGS = {
     "dBm": "decibel_m",
     "µg/m³": "microgram/meter**3",
     "ug/m3": "microgram/meter**3",
+    "mg/m³": "milligram/meter**3",
+    "mg/m3": "milligram/meter**3",
     "m/s²": "meter/second**2",
     "m/s2": "meter/second**2",
     "t": "tonne",

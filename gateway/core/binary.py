@@ -124,6 +124,8 @@ class _Frames:
 def _of_frame(data: bytes, variant: FrameVariant, fields: _Fields, of_records: _Fields) -> list[Sample]:
     """What a frame says once, and each of its records: a sample of its own."""
     values = _whole(data, 0, fields)
+    if variant.remark is not None:
+        return [Sample(values, extra=(variant.remark,))]
     records: Records | None = variant.records
     if records is None:
         return [Sample(values)]

@@ -90,7 +90,7 @@ class Form:
 @dataclass(frozen=True, slots=True)
 class Register:
     """Where a raw value stands in a Modbus device. ``address`` is 0-based as on the wire; ``order`` ABCD, CDAB, BADC or
-    DCBA (for 64 bits the same reading: words swapped, bytes swapped, both)."""
+    DCBA (for 64 bits the same reading: words swapped, bytes swapped, both). ``alone``: no request may ask for more."""
 
     name: str
     function: int
@@ -100,6 +100,7 @@ class Register:
     order: str = "ABCD"
     scale: Linear = Linear()
     sentinels: Mapping[float, str] = field(default_factory=dict)
+    alone: bool = False
 
     @property
     def is_bit_space(self) -> bool:
@@ -147,7 +148,8 @@ class FramePayload:
 
 @dataclass(frozen=True, slots=True)
 class FrameVariant:
-    """``at_least``/``at_most`` bytes, beginning with ``prefix``, on ``fports`` (None: any)."""
+    """``at_least``/``at_most`` bytes, beginning with ``prefix``, on ``fports`` (None: any). ``remark``: what it is, when
+    it is no measurement."""
 
     prefix: bytes
     at_least: int
@@ -155,6 +157,7 @@ class FrameVariant:
     fields: tuple[Field, ...]
     fports: frozenset[int] | None = None
     records: Records | None = None
+    remark: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +283,8 @@ class Profile:
     max_gap: int = 8
     max_block: int = MAX_REGISTERS
     all_zero_is_restart: bool = False
+    pause: Micros = 0  # between two requests to it
+    connect_pause: Micros = 0  # after connecting to it
     checks: tuple[Check, ...] = ()
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     source: str = ""

@@ -1,7 +1,8 @@
 """Modbus: which blocks to read for a profile, and the words that come back → raw values.
 
 The read plan: every register a profile names lies whole in exactly one block; neighbours less than ``max_gap`` apart
-share one; no block is longer than the protocol (125 registers, 2000 bits) or the profile allows.
+share one; no block is longer than the protocol (125 registers, 2000 bits) or the profile allows; a register that must
+be asked for alone is.
 """
 
 from __future__ import annotations
@@ -39,8 +40,12 @@ _FLOATS = {4: "f", 8: "d"}
 
 def plan_reads(profile: Profile) -> tuple[BlockRead, ...]:
     """The requests of one polling cycle, in order of function code and address; () for a profile without registers."""
+    alone = sorted({BlockRead(r.function, r.address, r.count) for r in profile.registers if r.alone})
     blocks: list[BlockRead] = []
     for register in sorted(profile.registers, key=lambda r: (r.function, r.address, -r.count)):
+        mine = BlockRead(register.function, register.address, register.count)
+        if any(_overlap(mine, other) for other in alone):
+            continue
         limit = MAX_BITS if register.is_bit_space else min(profile.max_block, MAX_REGISTERS)
         end = register.address + register.count
         if blocks and blocks[-1].function_code == register.function:
@@ -48,11 +53,21 @@ def plan_reads(profile: Profile) -> tuple[BlockRead, ...]:
             stop = last.address + last.count
             if end <= stop:
                 continue
-            if register.address - stop <= profile.max_gap and end - last.address <= limit:
-                blocks[-1] = BlockRead(last.function_code, last.address, end - last.address)
+            wider = BlockRead(last.function_code, last.address, end - last.address)
+            near = register.address - stop <= profile.max_gap and wider.count <= limit
+            if near and not any(_overlap(wider, other) for other in alone):
+                blocks[-1] = wider
                 continue
-        blocks.append(BlockRead(register.function, register.address, register.count))
-    return tuple(blocks)
+        blocks.append(mine)
+    return tuple(sorted([*blocks, *alone]))
+
+
+def _overlap(one: BlockRead, other: BlockRead) -> bool:
+    return (
+        one.function_code == other.function_code
+        and one.address < other.address + other.count
+        and other.address < one.address + one.count
+    )
 
 
 class RegisterReader:

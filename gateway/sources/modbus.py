@@ -1,4 +1,4 @@
-"""Modbus TCP in: a worker for every endpoint, one request at a time; each polling cycle of a unit is one frame.
+"""Modbus in: a worker for every endpoint, one request at a time; each polling cycle of a unit is one frame.
 
     due → connect if need be → block reads, one after the other → MODBUS frame → next due time
 
@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import structlog
 
+from gateway.core.modbus_address import Line, parse_address
 from gateway.core.model import SECOND, FrameKind, Micros, ModbusCycle, ModbusRead
 from gateway.core.registers import BlockRead
 from gateway.errors import ConfigError, Mistake
@@ -30,35 +30,35 @@ RETRY_CAP_S = 20.0  # with the connect timeout: back within 23 s of the device's
 SILENT_CYCLES = 2  # so many cycles without any answer in a row and the unit is only asked now and then:
 PROBE_EVERY_S = 20.0  # … a dead unit costs its neighbours on the bus one time-out in 20 s, no more
 START_SPREAD_S = 5.0  # the first cycles after a start are spread over so long, or over the interval if that is less
-DEFAULT_PORT = 502
 
 log = structlog.get_logger(__name__)
 
-_ADDRESS = re.compile(r"^(?P<host>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?/(?P<unit>\d{1,3})$")
 _encode = msgspec.msgpack.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
 class ModbusUnit:
-    """One device behind an endpoint: ``unit_id`` 0–255, the ``reads`` of one cycle, a cycle every ``interval``."""
+    """One device behind an endpoint: ``unit_id`` 0–255, the ``reads`` of one cycle, a cycle every ``interval``.
+    ``pause``: how long it wants to be left alone between two requests; ``connect_pause``: after connecting."""
 
     device_id: str
     unit_id: int
     reads: tuple[BlockRead, ...]
     interval: Micros = 5 * SECOND
+    pause: Micros = 0
+    connect_pause: Micros = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ModbusEndpoint:
-    """One TCP address: a device, or a converter with a bus of units behind it."""
+    """One line: a device, or a bus of units."""
 
-    host: str
-    port: int
+    line: Line
     units: tuple[ModbusUnit, ...]
 
     @property
     def name(self) -> str:
-        return f"{self.host}:{self.port}"
+        return self.line.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,7 @@ class EndpointStats:
 
     address: str
     connected: bool = False
+    on_standby: bool = False
     since: Micros = 0
     reconnects: int = 0
     timeouts: int = 0
@@ -103,47 +104,39 @@ class EndpointStats:
         return sum(unit.skipped_cycles for unit in self.units.values())
 
 
-def parse_address(address: str) -> tuple[str, int, int]:
-    """``"10.0.0.7:502/3"`` → host, port, unit id; without a port 502. Raises ValueError."""
-    match = _ADDRESS.match(address)
-    if match is None:
-        raise ValueError(f"not a Modbus address: {address!r} (write host:port/unit, like 10.0.0.7:502/1)")
-    port, unit = int(match["port"] or DEFAULT_PORT), int(match["unit"])
-    if not 1 <= port <= 65535:
-        raise ValueError(f"not a port: {port}")
-    if unit > 255:
-        raise ValueError(f"a unit id is at most 255, not {unit}")
-    return match["host"].strip("[]"), port, unit
-
-
-def endpoints(devices: Iterable[tuple[str, str, Sequence[BlockRead], Micros]]) -> tuple[ModbusEndpoint, ...]:
-    """(device id, address, reads, interval) of every Modbus device → endpoints with their units, in order of address.
+def endpoints(devices: Iterable[tuple[str, ModbusUnit]]) -> tuple[ModbusEndpoint, ...]:
+    """(address, unit) of every Modbus device → endpoints with their units, in order of address. The unit's ``unit_id``
+    is taken from its address.
 
     Raises ConfigError with every address that makes no sense or stands twice.
     """
     mistakes: list[Mistake] = []
-    found: dict[tuple[str, int], dict[int, ModbusUnit]] = {}
-    for device_id, address, reads, interval in devices:
+    found: dict[Line, dict[int, ModbusUnit]] = {}
+    for address, unit in devices:
         try:
-            host, port, unit_id = parse_address(address)
-            if interval <= 0:
+            line, unit_id = parse_address(address)
+            if unit.interval <= 0:
                 raise ValueError("the interval must be above 0")
-            for read in reads:
+            for read in unit.reads:
                 _check(read)
         except ValueError as error:
-            mistakes.append(Mistake("assets", None, f"device {device_id}", str(error)))
+            mistakes.append(Mistake("assets", None, f"device {unit.device_id}", str(error)))
             continue
-        units = found.setdefault((host, port), {})
+        units = found.setdefault(line, {})
         if unit_id in units:
             twice = f"has the same address as {units[unit_id].device_id}: {address}"
-            mistakes.append(Mistake("assets", None, f"device {device_id}", twice))
+            mistakes.append(Mistake("assets", None, f"device {unit.device_id}", twice))
         else:
-            units[unit_id] = ModbusUnit(device_id, unit_id, tuple(reads), interval)
+            units[unit_id] = replace(unit, unit_id=unit_id)
+    ports: dict[str, Line] = {}
+    for line in found:
+        if line.port and ports.setdefault(line.port, line) != line:
+            said = f"{line.name} and {ports[line.port].name}: one serial line has one speed and one format"
+            mistakes.append(Mistake("assets", None, f"device {next(iter(found[line].values())).device_id}", said))
     if mistakes:
         raise ConfigError(mistakes)
     return tuple(
-        ModbusEndpoint(host, port, tuple(units[unit] for unit in sorted(units)))
-        for (host, port), units in sorted(found.items())
+        ModbusEndpoint(line, tuple(units[unit] for unit in sorted(units))) for line, units in sorted(found.items())
     )
 
 
@@ -210,13 +203,15 @@ class _Worker:
     def __init__(self, wanted: ModbusEndpoint, source_id: str, timeout_s: float) -> None:
         self.wanted = wanted
         self._source_id = source_id
-        self._client = StrictClient(wanted.host, wanted.port, timeout_s)
+        self._client = StrictClient(wanted.line, timeout_s)
         self._backoff = Backoff(cap_s=RETRY_CAP_S)
         self._connect_at = 0.0
         self._down: str | None = None
         self._down_since = 0.0
         self._polls: list[_Poll] = []
         self._ever_connected = False
+        self._connect_pause_s = max((unit.connect_pause for unit in wanted.units), default=0) / SECOND
+        self._quiet_until = 0.0  # a device that wants a pause is left alone until then
         self.stats = EndpointStats(wanted.name)
 
     async def run(self, intake: Intake) -> None:
@@ -267,7 +262,7 @@ class _Worker:
             error = gave_up
             if gave_up is None:
                 try:
-                    words = await self._read(poll.unit.unit_id, block)
+                    words = await self._read(poll.unit, block)
                     answered = True
                 except DeviceSaysNo as no:
                     error = str(no)
@@ -297,13 +292,16 @@ class _Worker:
             return poll.stats.reason
         return None
 
-    async def _read(self, unit_id: int, block: BlockRead) -> list[int]:
+    async def _read(self, unit: ModbusUnit, block: BlockRead) -> list[int]:
         """The words of one block. Closes the connection on everything but a clean answer."""
+        now = asyncio.get_running_loop().time
         for last_try in (False, True):
             if not self._client.connected and not await self._connect():
                 raise LinkBroken(self._down or "not connected")
+            if (wait := self._quiet_until - now()) > 0:
+                await asyncio.sleep(wait)
             try:
-                return await self._client.read(unit_id, block.function_code, block.address, block.count)
+                return await self._client.read(unit.unit_id, block.function_code, block.address, block.count)
             except DeviceSaysNo:
                 raise
             except ClosedByDevice:
@@ -313,6 +311,9 @@ class _Worker:
             except BaseException:
                 self._client.close()
                 raise
+            finally:
+                if unit.pause:
+                    self._quiet_until = now() + unit.pause / SECOND
         raise AssertionError("unreachable: the last try returns or raises")
 
     def _judge(self, poll: _Poll, reason: str | None, *, silent: bool) -> None:
@@ -335,6 +336,9 @@ class _Worker:
         except LinkBroken as error:
             self._backoff_from(str(error), loop.time())
             return False
+        if self._connect_pause_s:
+            self._quiet_until = loop.time() + self._connect_pause_s
+        self.stats.on_standby = self._client.on_standby
         self.stats.reconnects += self._ever_connected
         self._ever_connected = True
         self._backoff.reset()

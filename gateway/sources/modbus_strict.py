@@ -13,11 +13,14 @@ import random
 from typing import Any
 
 from pymodbus import FramerType, ModbusException
-from pymodbus.client import AsyncModbusTcpClient
-from pymodbus.framer import FramerSocket
+from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
+from pymodbus.framer import FramerRTU, FramerSocket
 from pymodbus.pdu import DecodePDU, ModbusPDU
 
+from gateway.core.modbus_address import Line
+
 HEADER = 7  # transaction, protocol, length (two bytes each), unit
+RTU_EXCEPTION = 5  # unit, function code, exception code, checksum: the shortest answer
 MAX_PDU = 253  # Modbus application protocol V1.1b3, 4.1
 
 # Modbus application protocol V1.1b3, 7; 9 is not assigned.
@@ -81,14 +84,28 @@ class _Exception(ModbusPDU):
         self.code = code
 
 
-class _StrictFramer(FramerSocket):
-    """Knows the one open request; never raises, whatever comes in."""
+class _Asked:
+    """The one open request of a connection, and what the bytes that come mean for it."""
 
-    def __init__(self) -> None:
-        super().__init__(DecodePDU(False))
-        self.function_code = 0  # 0: nothing is asked, whatever comes is wrong
-        self.data_bytes = 0
-        self.unsolicited = False
+    function_code = 0  # 0: nothing is asked, whatever comes is wrong
+    data_bytes = 0
+    unsolicited = False
+
+    def answer(self, body: bytes, unit: int, transaction: int) -> ModbusPDU:
+        """``body``: function code and what follows it, without header or checksum."""
+        if body[0] == self.function_code | 0x80 and len(body) == 2:
+            return _Exception(body[1], unit, transaction)
+        if body[0] != self.function_code:
+            return _Fault(f"answer with function code {body[0]} instead of {self.function_code}", unit, transaction)
+        if body[1] != self.data_bytes or len(body) != 2 + self.data_bytes:
+            got = min(body[1], len(body) - 2) if body[1] != len(body) - 2 else body[1]
+            kind = "short" if got < self.data_bytes else "long"
+            return _Fault(f"{kind} answer: {got} bytes instead of {self.data_bytes}", unit, transaction)
+        return _Answer(body[2:], unit, transaction)
+
+
+class _TcpFramer(_Asked, FramerSocket):
+    """Modbus TCP. Never raises, whatever comes in."""
 
     def handleFrame(self, data: bytes, exp_devid: int, exp_tid: int) -> tuple[int, ModbusPDU | None]:
         if self.function_code == 0:
@@ -116,53 +133,104 @@ class _StrictFramer(FramerSocket):
             return 0, None
         if len(data) > 6 + length:
             return fault("more bytes than one answer")
-        body = data[HEADER:]
-        if body[0] == self.function_code | 0x80 and len(body) == 2:
-            return len(data), _Exception(body[1], unit, transaction)
-        if body[0] != self.function_code:
-            return fault(f"answer with function code {body[0]} instead of {self.function_code}")
-        if body[1] != self.data_bytes or len(body) != 2 + self.data_bytes:
-            got = min(body[1], len(body) - 2) if body[1] != len(body) - 2 else body[1]
-            kind = "short" if got < self.data_bytes else "long"
-            return fault(f"{kind} answer: {got} bytes instead of {self.data_bytes}")
-        return len(data), _Answer(body[2:], unit, transaction)
+        return len(data), self.answer(data[HEADER:], unit, transaction)
+
+
+class _RtuFramer(_Asked, FramerRTU):
+    """RTU frames, on a serial line or through TCP. Never raises, whatever comes in."""
+
+    def handleFrame(self, data: bytes, exp_devid: int, exp_tid: int) -> tuple[int, ModbusPDU | None]:
+        if self.function_code == 0:
+            self.unsolicited = True
+            return len(data), None
+
+        def fault(reason: str) -> tuple[int, ModbusPDU]:
+            return len(data), _Fault(reason, exp_devid, exp_tid)
+
+        if len(data) < RTU_EXCEPTION:
+            return 0, None
+        if data[0] != exp_devid:
+            return fault(f"answer of another unit: {data[0]} instead of {exp_devid}")
+        size = RTU_EXCEPTION if data[1] & 0x80 else 5 + data[2]
+        if len(data) < size:
+            return 0, None
+        if len(data) > size:
+            return fault("more bytes than one answer")
+        if FramerRTU.compute_CRC(data[:-2]) != int.from_bytes(data[-2:], "big"):
+            return fault("the checksum of the answer is wrong")
+        return len(data), self.answer(data[1:-2], exp_devid, exp_tid)
 
 
 class StrictClient:
-    """One Modbus TCP connection at a time; one request at a time. Errors are those of this file."""
+    """One Modbus connection at a time; one request at a time. Errors are those of this file."""
 
-    def __init__(self, host: str, port: int, timeout_s: float) -> None:
-        self._host = host
-        self._port = port
+    def __init__(self, line: Line, timeout_s: float) -> None:
+        self._line = line
         self._timeout_s = timeout_s
-        self._client: AsyncModbusTcpClient | None = None
-        self._framer = _StrictFramer()
+        self._place = 0  # the standby's turn comes when the first cannot be reached
+        self._client: AsyncModbusTcpClient | AsyncModbusSerialClient | None = None
+        self._framer: _TcpFramer | _RtuFramer = _TcpFramer(DecodePDU(False))
 
     @property
     def connected(self) -> bool:
         return self._client is not None and self._client.connected and not self._framer.unsolicited
 
     async def connect(self) -> None:
-        """A new connection; an old one is thrown away. Raises LinkBroken."""
+        """A new connection; an old one is thrown away. Tries the standby at once where there is one. Raises
+        LinkBroken."""
+        places = max(1, len(self._line.places))
+        for turn in range(places):
+            self._place = turn
+            if await self._connect_to(turn):
+                return
+        where = " or ".join(f"{host}:{port}" for host, port in self._line.places) or self._line.port
+        raise LinkBroken(f"cannot connect to {where}")
+
+    @property
+    def on_standby(self) -> bool:
+        return self._place > 0
+
+    async def _connect_to(self, place: int) -> bool:
         self.close()
-        client = AsyncModbusTcpClient(
-            self._host,
-            port=self._port,
-            framer=FramerType.SOCKET,
-            timeout=self._timeout_s,
-            retries=0,
-            reconnect_delay=0,
-            trace_connect=self._connection_changed,
-        )
-        self._framer = client.ctx.framer = _StrictFramer()
+        client = self._new_client(place)
+        framer: _TcpFramer | _RtuFramer = (_RtuFramer if self._line.rtu else _TcpFramer)(DecodePDU(False))
+        self._framer = client.ctx.framer = framer
         self._client = client
         connected = await client.connect()
         _cancelled_after_all()
         if not connected:
             self.close()
-            raise LinkBroken(f"cannot connect to {self._host}:{self._port}")
+            return False
         # Not from 1 on every connection: a converter that delivers an old answer late must not hit the same number.
         client.ctx.next_tid = random.randrange(1, 60_000)
+        return True
+
+    def _new_client(self, place: int) -> AsyncModbusTcpClient | AsyncModbusSerialClient:
+        """One without retries and without reconnecting: both are the worker's."""
+        line = self._line
+        if line.port:
+            return AsyncModbusSerialClient(
+                line.port,
+                framer=FramerType.RTU,
+                baudrate=line.baudrate,
+                bytesize=line.bits,
+                parity=line.parity,
+                stopbits=line.stop,
+                timeout=self._timeout_s,
+                retries=0,
+                reconnect_delay=0,
+                trace_connect=self._connection_changed,
+            )
+        host, port = line.places[place]
+        return AsyncModbusTcpClient(
+            host,
+            port=port,
+            framer=FramerType.RTU if line.rtu else FramerType.SOCKET,
+            timeout=self._timeout_s,
+            retries=0,
+            reconnect_delay=0,
+            trace_connect=self._connection_changed,
+        )
 
     async def read(self, unit: int, function_code: int, address: int, count: int) -> list[int]:
         """``count`` register words, or bits as 0/1 for function codes 1 and 2. Raises NoAnswer, LinkBroken,
@@ -217,7 +285,9 @@ def _cancelled_after_all() -> None:
         raise asyncio.CancelledError
 
 
-async def _request(client: AsyncModbusTcpClient, function_code: int, address: int, count: int, unit: int) -> ModbusPDU:
+async def _request(
+    client: AsyncModbusTcpClient | AsyncModbusSerialClient, function_code: int, address: int, count: int, unit: int
+) -> ModbusPDU:
     if function_code == 1:
         return await client.read_coils(address, count=count, device_id=unit)
     if function_code == 2:

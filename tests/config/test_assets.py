@@ -184,9 +184,10 @@ def test_all_mistakes_of_all_files_come_at_once() -> None:
         (row("L-1,lamp,d,generic/json-lamp,0s", "asset,kind,device,profile,expected_interval"),
          "a.csv:2: expected_interval: must lie between 1s and 366d"),
         (row("L-1,lamp,d,generic/json-lamp,10.0.0.7:502", "asset,kind,device,profile,address"),
-         "a.csv:2: address: `10.0.0.7:502` is no Modbus endpoint: write host:port/unit, 10.0.0.7:502/1"),
+         "a.csv:2: address: not a Modbus address: '10.0.0.7:502' (write host:port/unit, like 10.0.0.7:502/1; "
+         "rtu://host:port/unit; serial:/dev/ttyS1:9600:8N1/unit)"),
         (row("L-1,lamp,d,generic/json-lamp,h:0/1", "asset,kind,device,profile,address"),
-         "a.csv:2: address: the port must lie in 1…65535 and the unit id in 0…255"),
+         "a.csv:2: address: not a port: 0"),
         (row("L-1,lamp,a\x1b[31mb", "asset,kind,name"), "a.csv:2: name: holds a control character"),
         (row(f"L-1,lamp,{'x' * 201}", "asset,kind,name"), "a.csv:2: name: longer than 200 characters"),
     ],

@@ -337,6 +337,14 @@ def test_the_records_of_a_frame_are_samples_with_their_own_times() -> None:
         BinaryReader(RECORDS).samples(b"\x01\x64\x00", None)
 
 
+def test_a_frame_that_is_no_measurement_is_a_remark() -> None:
+    frames = FramePayload((FrameVariant(b"", 1, 255, (), frozenset([4]), remark="settings"),))
+    [sample] = BinaryReader(frames).samples(b"\x01\x02", 4)
+    assert (sample.values, sample.extra) == ({}, ("settings",))
+    with pytest.raises(Refused):
+        BinaryReader(frames).samples(b"\x01\x02", 5)
+
+
 def test_blocks_come_where_the_flags_say() -> None:
     assert BinaryReader(BLOCKS).samples(bytes.fromhex("02 0001 0003 0005 0C80"), None)[0].values == {
         "level": 5, "battery": 3200,

@@ -164,8 +164,9 @@ def register_maps(draw: st.DrawFn) -> list[Register]:
             if address + count > 65536:
                 break
             form = Form("bool", 1) if function == 1 else Form("text", 2 * count)
+            alone = draw(st.integers(0, 7)) == 0
             for _ in range(draw(st.integers(1, 2))):
-                found.append(Register(f"r{len(found)}", function, address, count, form))
+                found.append(Register(f"r{len(found)}", function, address, count, form, alone=alone))
             address += count + draw(st.sampled_from([0, 0, 1, 5, 30, 300]))
     return draw(st.permutations(found))
 
@@ -191,6 +192,8 @@ def test_each_register_lies_in_exactly_one_block_and_no_block_is_over_the_limit(
             and register.address < block.address + block.count
         ]
         assert len(holding) == len(touching) == 1
+        if register.alone:
+            assert holding == [BlockRead(register.function, register.address, register.count)]
     for block in blocks:
         assert 1 <= block.count <= (MAX_BITS if block.function_code == 1 else max_block)
         assert block.address + block.count <= 65536

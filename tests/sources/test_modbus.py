@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import pty
 import random
-from collections.abc import Callable, Sequence
+import struct
+import tty
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -13,6 +20,7 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 from structlog.testing import capture_logs
 
+from gateway.core.modbus_address import Line, parse_address
 from gateway.core.model import SECOND, FrameKind, Micros, ModbusCycle, ModbusRead
 from gateway.core.registers import BlockRead
 from gateway.errors import ConfigError
@@ -23,7 +31,6 @@ from gateway.sources.modbus import (
     ModbusSource,
     ModbusUnit,
     endpoints,
-    parse_address,
 )
 from tests.servers import free_port
 from tests.sources.conftest import Running
@@ -40,7 +47,7 @@ def unit(device: str, number: int = 1, *reads: BlockRead, interval: Micros = QUI
 
 
 def polling(*endpoints: tuple[int, Sequence[ModbusUnit]], timeout: Micros = TIMEOUT) -> ModbusSource:
-    wanted = tuple(ModbusEndpoint("127.0.0.1", port, tuple(units)) for port, units in endpoints)
+    wanted = tuple(ModbusEndpoint(Line((("127.0.0.1", port),)), tuple(units)) for port, units in endpoints)
     return ModbusSource(ModbusOptions(wanted, timeout))
 
 
@@ -495,8 +502,8 @@ async def test_another_list_of_endpoints_leaves_those_that_stay_alone(running: R
         await intake.until(lambda frames: good(frames, "stays") >= 1 and good(frames, "goes") >= 1)
         source.poll(
             [
-                ModbusEndpoint("127.0.0.1", first.port, (unit("stays"),)),
-                ModbusEndpoint("127.0.0.1", third.port, (unit("comes"),)),
+                ModbusEndpoint(Line((("127.0.0.1", first.port),)), (unit("stays"),)),
+                ModbusEndpoint(Line((("127.0.0.1", third.port),)), (unit("comes"),)),
             ]
         )
         await intake.until(lambda frames: good(frames, "comes") >= 1)
@@ -516,22 +523,35 @@ async def test_nothing_to_poll_is_no_fault(running: Running) -> None:
     assert source.stats() == []
 
 
+def tcp(host: str, port: int, *, rtu: bool = False) -> Line:
+    return Line(((host, port),), rtu)
+
+
 @pytest.mark.parametrize(
-    ("address", "parts"),
+    ("address", "line", "unit_id"),
     [
-        ("10.0.0.7:502/3", ("10.0.0.7", 502, 3)),
-        ("10.0.0.7/3", ("10.0.0.7", 502, 3)),
-        ("pump-7.example:1502/0", ("pump-7.example", 1502, 0)),
-        ("[::1]:502/255", ("::1", 502, 255)),
+        ("10.0.0.7:502/3", tcp("10.0.0.7", 502), 3),
+        ("10.0.0.7/3", tcp("10.0.0.7", 502), 3),
+        ("pump-7.example:1502/0", tcp("pump-7.example", 1502), 0),
+        ("[::1]:502/255", tcp("::1", 502), 255),
+        ("[::1]/1", tcp("::1", 502), 1),
+        ("10.0.0.7:502|10.0.0.8:1502/1", Line((("10.0.0.7", 502), ("10.0.0.8", 1502))), 1),
+        ("rtu://10.0.0.7:4001/3", tcp("10.0.0.7", 4001, rtu=True), 3),
+        ("serial:/dev/ttyUSB0:9600:8N1/3", Line((), True, "/dev/ttyUSB0"), 3),
+        ("serial:/dev/ttyS1:19200:7E2/247", Line((), True, "/dev/ttyS1", 19200, 7, "E", 2), 247),
     ],
 )
-def test_an_address_says_host_port_and_unit(address: str, parts: tuple[str, int, int]) -> None:
-    assert parse_address(address) == parts
+def test_an_address_says_line_and_unit(address: str, line: Line, unit_id: int) -> None:
+    assert parse_address(address) == (line, unit_id)
+    assert parse_address(f"{line.name}/{unit_id}") == (line, unit_id)
 
 
 @pytest.mark.parametrize(
-    "address", ["", "10.0.0.7", "10.0.0.7:502", ":502/1", "a:0/1", "a:70000/1", "a:502/256", "a b:502/1", "a:502/-1"]
-)
+    "address",
+    ["", "10.0.0.7", "10.0.0.7:502", ":502/1", "a:0/1", "a:70000/1", "a:502/256", "a b:502/1", "a:502/-1", "a|b|c/1",
+     "serial:/dev/ttyS1:9600:8N1/0", "serial:/dev/ttyS1:9601:8N1/1", "serial:/etc/passwd:9600:8N1/1",
+     "serial:/dev/ttyS1:9600:9N1/1", "http://a:502/1"],
+)  # fmt: skip
 def test_an_address_that_makes_no_sense_is_refused(address: str) -> None:
     with pytest.raises(ValueError):
         parse_address(address)
@@ -540,14 +560,14 @@ def test_an_address_that_makes_no_sense_is_refused(address: str) -> None:
 def test_devices_become_endpoints_with_their_units() -> None:
     found = endpoints(
         [
-            ("b", "10.0.0.2:502/1", (LEVEL,), SECOND),
-            ("a2", "10.0.0.1:502/2", (LEVEL,), SECOND),
-            ("a1", "10.0.0.1:502/1", (LEVEL,), SECOND),
+            ("10.0.0.2:502/1", unit("b", 0)),
+            ("10.0.0.1:502/2", unit("a2", 0)),
+            ("10.0.0.1:502/1", unit("a1", 0)),
         ]
     )
-    assert [(endpoint.name, [u.device_id for u in endpoint.units]) for endpoint in found] == [
-        ("10.0.0.1:502", ["a1", "a2"]),
-        ("10.0.0.2:502", ["b"]),
+    assert [(endpoint.name, [(u.device_id, u.unit_id) for u in endpoint.units]) for endpoint in found] == [
+        ("10.0.0.1:502", [("a1", 1), ("a2", 2)]),
+        ("10.0.0.2:502", [("b", 1)]),
     ]
 
 
@@ -555,15 +575,161 @@ def test_all_mistakes_in_the_devices_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         endpoints(
             [
-                ("a", "10.0.0.1:502/1", (LEVEL,), SECOND),
-                ("twin", "10.0.0.1:502/1", (LEVEL,), SECOND),
-                ("nowhere", "somewhere", (LEVEL,), SECOND),
-                ("hasty", "10.0.0.1:502/2", (LEVEL,), 0),
-                ("writer", "10.0.0.1:502/3", (BlockRead(6, 0, 1),), SECOND),
-                ("greedy", "10.0.0.1:502/4", (BlockRead(3, 0, 126),), SECOND),
-                ("outside", "10.0.0.1:502/5", (BlockRead(3, 65530, 10),), SECOND),
+                ("10.0.0.1:502/1", unit("a")),
+                ("10.0.0.1:502/1", unit("twin")),
+                ("somewhere", unit("nowhere")),
+                ("10.0.0.1:502/2", unit("hasty", interval=0)),
+                ("10.0.0.1:502/3", unit("writer", 1, BlockRead(6, 0, 1))),
+                ("10.0.0.1:502/4", unit("greedy", 1, BlockRead(3, 0, 126))),
+                ("10.0.0.1:502/5", unit("outside", 1, BlockRead(3, 65530, 10))),
+                ("serial:/dev/ttyS1:9600:8N1/1", unit("slow")),
+                ("serial:/dev/ttyS1:19200:8N1/2", unit("fast")),
             ]
         )
     assert [mistake.key for mistake in error.value.mistakes] == [
-        "device twin", "device nowhere", "device hasty", "device writer", "device greedy", "device outside"
+        "device twin", "device nowhere", "device hasty", "device writer", "device greedy", "device outside",
+        "device fast",
     ]  # fmt: skip
+
+
+# -- RTU, serial lines, standby, pauses -------------------------------------------------------------------------------
+
+
+def crc(frame: bytes) -> bytes:
+    value = 0xFFFF
+    for byte in frame:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ 0xA001 if value & 1 else value >> 1
+    return value.to_bytes(2, "little")
+
+
+def rtu_answer(request: bytes) -> bytes:
+    """What a unit with register n = 100 + n says to a read of holding registers."""
+    unit_id, function, first, count = request[0], request[1], *struct.unpack(">HH", request[2:6])
+    body = bytes((unit_id, function, 2 * count)) + b"".join((100 + first + i).to_bytes(2, "big") for i in range(count))
+    return body + crc(body)
+
+
+@asynccontextmanager
+async def rtu_converter(answer: Callable[[bytes], bytes] = rtu_answer) -> AsyncIterator[int]:
+    """A converter that passes RTU frames through TCP; gives its port. Each answer comes in two pieces."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                request = await reader.readexactly(8)
+                assert request[-2:] == crc(request[:-2])
+                said = answer(request)
+                writer.write(said[:3])
+                await asyncio.sleep(0.005)
+                writer.write(said[3:])
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def over(line: Line, *units: ModbusUnit, timeout: Micros = TIMEOUT) -> ModbusSource:
+    return ModbusSource(ModbusOptions((ModbusEndpoint(line, units),), timeout))
+
+
+async def test_rtu_frames_through_tcp(running: Running) -> None:
+    intake = HeldIntake(commit_at_once=True)
+    async with rtu_converter() as port:
+        running(over(tcp("127.0.0.1", port, rtu=True), unit("a", 3), unit("b", 4)), intake)
+        await eventually(lambda: good(intake.frames) >= 2 and good(intake.frames, "b") >= 2)
+    assert reads(intake.frames, "a")[0].words == [110, 111, 112, 113]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda answer: answer[:-1] + bytes((answer[-1] ^ 1,)), "the checksum of the answer is wrong"),
+        (lambda answer: (lambda body: body + crc(body))(bytes((9,)) + answer[1:-2]), "answer of another unit: 9"),
+        (lambda answer: (lambda body: body + crc(body))(answer[:2] + bytes((2,)) + answer[3:5]), "short answer: 2"),
+        (lambda answer: answer + b"\x00", "more bytes than one answer"),
+        (lambda answer: (lambda body: body + crc(body))(answer[:1] + b"\x83\x02"), "exception 02"),
+        (lambda answer: (lambda body: body + crc(body))(answer[:1] + b"\x04" + answer[2:-2]), "function code 4"),
+    ],
+)
+async def test_an_rtu_answer_that_is_not_the_one_asked_for_is_no_value(
+    running: Running, change: Callable[[bytes], bytes], said: str
+) -> None:
+    intake = HeldIntake(commit_at_once=True)
+    async with rtu_converter(lambda request: change(rtu_answer(request))) as port:
+        running(over(tcp("127.0.0.1", port, rtu=True), unit("a", 3)), intake)
+        await eventually(lambda: len(errors(intake.frames)) >= 2)
+    assert good(intake.frames) == 0
+    assert any(said in error for error in errors(intake.frames)), errors(intake.frames)
+
+
+async def test_a_serial_line_with_two_units_one_of_them_dead(running: Running) -> None:
+    """On a pair of pseudo-terminals: what one end writes the other reads, as on a line."""
+    master, slave = pty.openpty()
+    tty.setraw(master)
+    tty.setraw(slave)
+    os.set_blocking(master, False)
+    loop = asyncio.get_running_loop()
+    waiting = bytearray()
+
+    def hear() -> None:
+        with contextlib.suppress(BlockingIOError, OSError):
+            waiting.extend(os.read(master, 256))
+        while len(waiting) >= 8:
+            request = bytes(waiting[:8])
+            del waiting[:8]
+            if request[0] == 1:
+                os.write(master, rtu_answer(request))
+
+    loop.add_reader(master, hear)
+    intake = HeldIntake(commit_at_once=True)
+    line = Line((), True, os.ttyname(slave))
+    try:
+        running(over(line, unit("alive", 1), unit("dead", 2)), intake)
+        await eventually(lambda: good(intake.frames) >= 10)
+    finally:
+        loop.remove_reader(master)
+        os.close(master)
+        os.close(slave)
+    assert good(intake.frames, "dead") == 0
+    assert any("no answer" in error for error in errors(intake.frames, "dead"))
+    assert reads(intake.frames, "alive")[0].words == [110, 111, 112, 113]
+
+
+async def test_a_serial_line_that_is_not_there_is_a_reason(running: Running) -> None:
+    intake = HeldIntake(commit_at_once=True)
+    running(over(Line((), True, "/dev/ttyNOWHERE"), unit("a")), intake)
+    await eventually(lambda: bool(errors(intake.frames)))
+    assert "cannot connect to /dev/ttyNOWHERE" in errors(intake.frames)[0]
+
+
+async def test_the_standby_is_asked_while_the_first_cannot_be_reached(running: Running) -> None:
+    intake = HeldIntake(commit_at_once=True)
+    async with faulty_modbus() as standby:
+        line = Line((("127.0.0.1", free_port()), ("127.0.0.1", standby.port)))
+        source = over(line, unit("a"))
+        running(source, intake)
+        await eventually(lambda: good(intake.frames) >= 2)
+        [stats] = source.stats()
+    assert stats.connected
+    assert stats.on_standby
+
+
+async def test_a_device_that_wants_a_pause_gets_it(running: Running) -> None:
+    asked: list[float] = []
+
+    async def note(request: Request, writer: asyncio.StreamWriter) -> bytes | None:
+        asked.append(asyncio.get_running_loop().time())
+        return await well(request, writer)
+
+    intake = HeldIntake(commit_at_once=True)
+    two = (BlockRead(3, 10, 4), BlockRead(3, 100, 4))
+    async with faulty_modbus(note) as device:
+        began = asyncio.get_running_loop().time()
+        slow = ModbusUnit("a", 1, two, QUICK, pause=SECOND // 10, connect_pause=SECOND // 4)
+        running(over(tcp("127.0.0.1", device.port), slow), intake)
+        await eventually(lambda: len(asked) >= 5)
+    assert asked[0] - began >= 0.25
+    assert min(later - sooner for sooner, later in pairwise(asked)) >= 0.095

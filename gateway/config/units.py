@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from tokenize import TokenError
 
 import pint
 
@@ -98,7 +99,7 @@ def _converter(written: str, unit: str) -> tuple[float, float]:
     try:
         dimension, factor, offset = _in_base_units(written)
         wanted, wanted_factor, wanted_offset = _in_base_units(unit)
-    except (pint.PintError, AssertionError, AttributeError, TypeError, ValueError) as error:
+    except (pint.PintError, TokenError, AssertionError, AttributeError, TypeError, ValueError, SyntaxError) as error:
         raise ValueError(f"{written[:20]!r} cannot be converted to {unit[:20]!r}: no such unit is known") from error
     if dimension != wanted:
         raise ValueError(f"{written!r} cannot be converted to {unit!r}")

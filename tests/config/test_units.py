@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.config.units import duration, format_duration, linear, quantity
@@ -67,6 +67,7 @@ def test_what_is_not_a_length(text: str | bool) -> None:
 
 
 @given(st.text(max_size=30))
+@example(")")
 def test_no_text_does_anything_but_convert_or_refuse(text: str) -> None:
     try:
         linear(text, "m")

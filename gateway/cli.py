@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -27,6 +28,12 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with JSON.")]
 Config = Annotated[Path, typer.Option("--config", help="The settings file.", dir_okay=False)]
+
+
+class SchemaName(StrEnum):
+    profile = "profile"
+    rules = "rules"
+    assets = "assets"
 
 
 @app.callback(invoke_without_command=True)
@@ -112,6 +119,14 @@ def decode(
     )
     typer.echo(jsonlib.dumps(report, ensure_ascii=False))
     raise typer.Exit(1 if report["error"] else 0)
+
+
+@app.command()
+def schema(what: Annotated[SchemaName, typer.Argument(help="Which kind of file.")]) -> None:
+    """The JSON Schema of profiles, rules or asset files, for an editor that completes YAML."""
+    from gateway.config.schema import schema_of
+
+    typer.echo(jsonlib.dumps(schema_of(what.value), ensure_ascii=False, indent=2))
 
 
 @app.command("test-rules")

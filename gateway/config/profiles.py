@@ -69,12 +69,15 @@ def _text(given: Any) -> Any:
     return str(given) if type(given) in (int, float) else given
 
 
-Duration = Annotated[Micros, BeforeValidator(duration)]
-Names = Annotated[list[str], BeforeValidator(_listed)]
-Ports = Annotated[list[Annotated[int, Field(ge=0, le=255)]], BeforeValidator(_listed)]
-FormulaText = Annotated[str, BeforeValidator(_text)]
-FormulaTexts = Annotated[list[FormulaText], BeforeValidator(_listed)]
 Code = bool | int | float | str
+Duration = Annotated[Micros, BeforeValidator(duration, json_schema_input_type=str | float)]
+Names = Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+Port = Annotated[int, Field(ge=0, le=255)]
+Ports = Annotated[list[Port], BeforeValidator(_listed, json_schema_input_type=Port | list[Port])]
+FormulaText = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | float)]
+FormulaTexts = Annotated[
+    list[FormulaText], BeforeValidator(_listed, json_schema_input_type=str | float | list[str | float])
+]
 Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 
 
@@ -250,7 +253,10 @@ class PointModel(_Model):
     range: tuple[float | str, float | str] | None = None
     smallest: float | str = 0.0
     sentinels: dict[Code, str] = {}
-    states: dict[Code, Annotated[StateModel, BeforeValidator(_in("value"))]] | None = None
+    states: (
+        dict[Code, Annotated[StateModel, BeforeValidator(_in("value"), json_schema_input_type=StateModel | Code)]]
+        | None
+    ) = None
     formula: FormulaTexts = []
     optional: bool = False
     checks: list[CheckModel] = []
@@ -276,7 +282,9 @@ class ProfileModel(_Model):
     payload: PayloadModel | None = None
     modbus: ModbusModel = ModbusModel()
     raw: dict[str, RegisterModel] = {}
-    attributes: dict[str, Annotated[AttributeModel, BeforeValidator(_in("unit"))]] = {}
+    attributes: dict[
+        str, Annotated[AttributeModel, BeforeValidator(_in("unit"), json_schema_input_type=AttributeModel | str)]
+    ] = {}
     checks: list[CheckModel] = []
     points: Annotated[dict[str, PointModel | None], Field(min_length=1)]
 

@@ -59,9 +59,9 @@ def _texts(value: Any) -> Any:
     return {"en": value} if isinstance(value, str) else value
 
 
-DelayField = Annotated[Delay, BeforeValidator(_delay)]
-DurationField = Annotated[Micros, BeforeValidator(_duration)]
-LevelField = Annotated[Level, BeforeValidator(_level)]
+DelayField = Annotated[Delay, BeforeValidator(_delay, json_schema_input_type=str | float)]
+DurationField = Annotated[Micros, BeforeValidator(_duration, json_schema_input_type=str | float)]
+LevelField = Annotated[Level, BeforeValidator(_level, json_schema_input_type=Literal["I", "II", "III", "IV"])]
 
 
 class Strict(BaseModel):
@@ -73,7 +73,7 @@ class TextModel(Strict):
     en: str = ""
 
 
-TextField = Annotated[TextModel, BeforeValidator(_texts)]
+TextField = Annotated[TextModel, BeforeValidator(_texts, json_schema_input_type=TextModel | str)]
 
 
 class AppliesToModel(Strict):

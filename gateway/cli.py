@@ -30,6 +30,12 @@ Json = Annotated[bool, typer.Option("--json", help="Answer with JSON.")]
 Config = Annotated[Path, typer.Option("--config", help="The settings file.", dir_okay=False)]
 
 
+class TransportName(StrEnum):
+    mqtt = "mqtt"
+    lorawan = "lorawan"
+    modbus = "modbus"
+
+
 class SchemaName(StrEnum):
     profile = "profile"
     rules = "rules"
@@ -127,6 +133,47 @@ def schema(what: Annotated[SchemaName, typer.Argument(help="Which kind of file."
     from gateway.config.schema import schema_of
 
     typer.echo(jsonlib.dumps(schema_of(what.value), ensure_ascii=False, indent=2))
+
+
+profile_app = typer.Typer(help="Write a device profile.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(profile_app, name="profile")
+
+
+@profile_app.command("new")
+def profile_new(
+    file: Annotated[Path, typer.Argument(help="<vendor>/<model>.yaml, to be written.", dir_okay=False)],
+    kind: Annotated[str, typer.Option("--kind", help="Kind of asset it measures: lamp, pipe, pump …")],
+    transport: Annotated[TransportName, typer.Option("--transport", help="How it speaks.")] = TransportName.mqtt,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and run its cases whenever it is saved.")] = False,
+) -> None:
+    """Begin a profile and its cases."""
+    from gateway.core.profile import Transport
+    from gateway.profile_workshop import new_profile
+
+    for path in new_profile(file, kind, Transport(transport.value)):
+        typer.echo(f"wrote {path}")
+    if watch:
+        profile_try(file, watch=True)
+
+
+@profile_app.command("try")
+def profile_try(
+    file: Annotated[Path, typer.Argument(help="A profile file; its cases stand beside it.", dir_okay=False)],
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and run its cases whenever it is saved.")] = False,
+) -> None:
+    """Load a profile and run its cases; exit 1 when one does not hold."""
+    from gateway.profile_workshop import try_again_and_again, verdict
+
+    def tell(ok: bool, lines: list[str]) -> None:
+        for line in lines:
+            typer.secho(line, fg=typer.colors.GREEN if ok else typer.colors.RED)
+
+    if watch:
+        try_again_and_again(file, tell)
+        return
+    ok, lines = verdict(file)
+    tell(ok, lines)
+    raise typer.Exit(0 if ok else 1)
 
 
 @app.command("test-rules")

@@ -148,8 +148,8 @@ class FramePayload:
 
 @dataclass(frozen=True, slots=True)
 class FrameVariant:
-    """``at_least``/``at_most`` bytes, beginning with ``prefix``, on ``fports`` (None: any). ``remark``: what it is, when
-    it is no measurement."""
+    """``at_least``/``at_most`` bytes, beginning with ``prefix``, on ``fports`` (None: any). ``remark``: what it is,
+    when it is no measurement."""
 
     prefix: bytes
     at_least: int

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import shutil
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -39,7 +37,7 @@ from gateway.core.registry import Registry
 from gateway.core.rule import RuleSet
 from gateway.errors import CitywatchError, ConfigError, Mistake, StorageFailed
 from gateway.historian.archive import Archive
-from gateway.store.store import Store
+from gateway.store.still import city_of
 
 SHOWN = 1_000  # alarms listed one by one; the counts are of all
 STEP_ROWS = 50_000
@@ -81,7 +79,7 @@ def listen(
     """What the rules of a file or folder (None: those in force) make of the readings of a data folder."""
     _, configuration = load_configuration(Settings(data=data))
     tried = configuration.rules if rules is None else rules_at(rules)
-    assets, devices = asyncio.run(_city(data))
+    assets, devices = asyncio.run(city_of(data))
     trial = _Trial(tried, assets, devices, configuration.profiles, since)
     done = 0
     gc.disable()  # millions of short-lived readings and no circles among them
@@ -97,19 +95,6 @@ def listen(
     finally:
         gc.enable()
     return trial.end(until, done)
-
-
-async def _city(data: Path) -> tuple[list[Asset], list[Device]]:
-    """Assets and devices of a data folder, read from a copy: the folder may be in use."""
-    with tempfile.TemporaryDirectory(prefix="citywatch-backtest-") as name:
-        for file in ("store.db", "store.db-wal"):
-            if (data / file).exists():
-                shutil.copy2(data / file, Path(name) / file)
-        store = await Store.open(Path(name))
-        try:
-            return await store.everything()
-        finally:
-            await store.close()
 
 
 class Heard(msgspec.Struct):

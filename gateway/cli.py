@@ -36,6 +36,17 @@ class TransportName(StrEnum):
     modbus = "modbus"
 
 
+class ExportName(StrEnum):
+    assets = "assets"
+
+
+class ExportForm(StrEnum):
+    csv = "csv"
+    xlsx = "xlsx"
+    geojson = "geojson"
+    json = "json"
+
+
 class SchemaName(StrEnum):
     profile = "profile"
     rules = "rules"
@@ -216,15 +227,36 @@ def backtest(
 
 @app.command("import-assets")
 def import_assets(
-    file: Annotated[Path, typer.Argument(help="Assets and devices: .yaml or .csv.")],
+    file: Annotated[Path, typer.Argument(help="Assets and devices: .csv, .xlsx, .geojson, .yaml or .json.")],
     config: Config = Path("citywatch.yaml"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check, and say what would change.")] = False,
     json: Json = False,
 ) -> None:
     """Check an asset file and hand it to the gateway (running: taken in at once; stopped: at its next start)."""
-    from gateway.inbox import import_assets_command
+    from gateway import inbox
 
-    answer = import_assets_command(file, config)
+    answer = inbox.dry_run(file, config) if dry_run else inbox.import_assets_command(file, config)
     typer.echo(jsonlib.dumps(answer, ensure_ascii=False) if json else answer["message"])
+
+
+@app.command()
+def export(
+    what: Annotated[ExportName, typer.Argument(help="What to write: assets (with their devices).")],
+    config: Config = Path("citywatch.yaml"),
+    form: Annotated[ExportForm, typer.Option("--format", help="In which form.")] = ExportForm.csv,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.")] = None,
+) -> None:
+    """Write assets and devices as a file that `import-assets` understands."""
+    from gateway.inbox import export_assets
+
+    content = export_assets(config, form.value)
+    if out is not None:
+        out.write_bytes(content)
+        typer.echo(f"wrote {out}")
+    elif form is ExportForm.xlsx and sys.stdout.isatty():
+        raise CitywatchError("an Excel file is no text: say --out FILE.xlsx")
+    else:
+        sys.stdout.buffer.write(content)
 
 
 @app.command()

@@ -29,8 +29,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from gateway.config.asset_tables import ASSET_COLUMNS, DEVICE_COLUMNS, geojson_rows, xlsx_rows
 from gateway.config.units import convert, duration, quantity
 from gateway.config.yaml_source import YamlSource, did_you_mean, read_yaml
+from gateway.core.component_code import layouts_of
 from gateway.core.modbus_address import is_modbus_address, parse_address
 from gateway.core.model import HOUR, SECOND, Asset, Device, Micros
 from gateway.core.vocabulary import KINDS
@@ -71,19 +73,34 @@ POSITIVE: frozenset[str] = frozenset(
 
 # Digits that are names, not numbers: 0004 must stay 0004 in a CSV cell, where nothing can be quoted.
 TEXT_ATTRIBUTES: frozenset[str] = frozenset(
-    {"serial", "model", "maker", "material", "contract", "phone", "pole", "plate", "eui", "imei", "iccid", "firmware"}
+    {
+        "serial",
+        "model",
+        "maker",
+        "material",
+        "contract",
+        "phone",
+        "pole",
+        "plate",
+        "eui",
+        "imei",
+        "iccid",
+        "firmware",
+        "component_code",
+    }
 )
+
+COMPONENT_CODE = "component_code"  # of the city's platform, 16 digits
 
 HEADINGS: dict[str, str] = {
     "资产": "asset", "资产编号": "asset", "类型": "kind", "名称": "name", "道路": "road", "乡镇": "town",
     "权属单位": "unit", "经度": "longitude", "纬度": "latitude", "设备": "device", "设备编号": "device",
-    "设备型号": "profile", "地址": "address", "上报周期": "expected_interval",
+    "设备型号": "profile", "部件编码": "attr.component_code", "地址": "address", "上报周期": "expected_interval",
 }  # fmt: skip
 
 _ASSET_KEYS = ("asset", "kind", "name", "road", "town", "unit", "longitude", "latitude", "links", "attributes")
 _DEVICE_KEYS = ("device", "asset", "profile", "address", "expected_interval", "attributes")
-_ASSET_COLUMNS = ("asset", "kind", "name", "road", "town", "unit", "longitude", "latitude")
-_DEVICE_COLUMNS = ("device", "profile", "address", "expected_interval")
+ENDINGS = (".csv", ".xlsx", ".geojson", ".yaml", ".yml", ".json")
 _PREFIXES = ("link.", "attr.", "device.")  # device.NAME is an attribute of the device
 
 _ASSET_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -342,6 +359,9 @@ def attribute(name: str, value: Any) -> str | float | bool:
     """One attribute as it is kept: ``attribute("rated_power", "0.1 kW")`` = 100.0. Raises ValueError."""
     if not isinstance(value, (str, int, float)):
         raise ValueError("must be a number, true or false, or text")
+    if name == COMPONENT_CODE:
+        layouts_of(str(value))
+        return str(value)
     unit = attribute_unit(name)
     if unit is not None and (name in ATTRIBUTE_UNITS or not isinstance(value, str) or _BEGINS_A_NUMBER.match(value)):
         number = quantity(value, unit)
@@ -391,13 +411,20 @@ def _number(value: Any) -> float | None:
 
 def _read_file(text: str | Path, file: str, book: _Book) -> None:
     ending = Path(file).suffix.lower()
-    if ending not in (".csv", ".yaml", ".yml", ".json"):
-        raise ConfigError([Mistake(file, None, "", "must end in .csv, .yaml or .json: the ending tells the form")])
+    if ending not in ENDINGS:
+        raise ConfigError([Mistake(file, None, "", f"must end in {', '.join(ENDINGS)}: the ending tells the form")])
+    if ending == ".xlsx":
+        if not isinstance(text, Path):
+            raise ConfigError([Mistake(file, None, "", "an Excel file is read from the disk only")])
+        _read_rows(((line, "", cells) for line, cells in xlsx_rows(text, file)), file, book)
+        return
     if isinstance(text, Path):
         text = _read_path(text, file)
     text = text.removeprefix("\ufeff")
     if ending == ".csv":
         _read_csv(text, file, book)
+    elif ending == ".geojson":
+        _read_rows(geojson_rows(_parse_json(text, file).data, file), file, book)
     elif ending == ".json":
         _read_document(_parse_json(text, file), book)
     elif len(text) > (1 << 20):
@@ -480,25 +507,29 @@ def _read_csv(text: str, file: str, book: _Book) -> None:
     heading = text.split("\n", 1)[0]
     delimiter = max((",", ";", "\t"), key=heading.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows = _csv_rows(reader, file)
+    _read_rows(((line, "", cells) for line, cells in _csv_rows(reader, file)), file, book)
+
+
+def _read_rows(rows: Iterator[tuple[int | None, str, list[str]]], file: str, book: _Book) -> None:
+    """(line, where it stands, cells) of a table whose first row names the columns."""
     first = next(rows, None)
     if first is None:
         raise ConfigError([Mistake(file, None, "", "is empty: the first line must name the columns")])
-    columns = _csv_columns(first[1], file)
+    columns = _columns(first[2], file)
     seen: dict[str, list[str]] = {}  # asset → the cells of its first row
-    about_asset = [i for i, c in enumerate(columns) if c in _ASSET_COLUMNS or c.startswith(("link.", "attr."))]
-    for line, cells in rows:
+    about_asset = [i for i, c in enumerate(columns) if c in ASSET_COLUMNS or c.startswith(("link.", "attr."))]
+    for line, place, cells in rows:
         if not any(cells):
             continue
         if len(cells) > len(columns):
             message = f"{len(cells)} cells, but there are {len(columns)} columns"
-            book.mistakes.append(Mistake(file, line, "", message))
+            book.mistakes.append(Mistake(file, line, place, message))
             continue
         cells += [""] * (len(columns) - len(cells))
         row = dict(zip(columns, cells, strict=True))
-        where = _in_row(line, row)
+        where = _in_row(line, place, row)
         before = seen.get(row["asset"]) if row["asset"] else None
-        has_device = any(row.get(c) for c in _DEVICE_COLUMNS) or any(row[c] for c in row if c.startswith("device."))
+        has_device = any(row.get(c) for c in DEVICE_COLUMNS) or any(row[c] for c in row if c.startswith("device."))
         if before is None or not has_device or any(cells[i] not in ("", before[i]) for i in about_asset):
             # The second time this says: stands already at …
             book.add_asset(_csv_asset(row), file, where)
@@ -520,9 +551,9 @@ def _csv_rows(reader: Any, file: str) -> Iterator[tuple[int, list[str]]]:
         yield line, [cell.strip() for cell in cells]
 
 
-def _csv_columns(cells: list[str], file: str) -> list[str]:
+def _columns(cells: list[str], file: str) -> list[str]:
     columns = [HEADINGS.get(cell, cell) for cell in cells]
-    known = (*_ASSET_COLUMNS, *_DEVICE_COLUMNS)
+    known = (*ASSET_COLUMNS, *DEVICE_COLUMNS)
     mistakes = []
     for column in columns:
         prefix, _, name = column.partition(".")
@@ -539,14 +570,14 @@ def _csv_columns(cells: list[str], file: str) -> list[str]:
 
 
 def _csv_asset(row: Mapping[str, str]) -> dict[str, Any]:
-    asset: dict[str, Any] = {column: row[column] for column in _ASSET_COLUMNS if column in row}
+    asset: dict[str, Any] = {column: row[column] for column in ASSET_COLUMNS if column in row}
     asset["links"] = dict(_cells_under("link.", row.items()))
     asset["attributes"] = {name: _cell(name, text) for name, text in _cells_under("attr.", row.items())}
     return asset
 
 
 def _csv_device(row: Mapping[str, str]) -> dict[str, Any]:
-    device: dict[str, Any] = {column: row[column] for column in _DEVICE_COLUMNS if column in row}
+    device: dict[str, Any] = {column: row[column] for column in DEVICE_COLUMNS if column in row}
     device["asset"] = row["asset"]
     device["attributes"] = {name: _cell(name, text) for name, text in _cells_under("device.", row.items())}
     if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", interval := row.get("expected_interval", "")):
@@ -567,12 +598,12 @@ def _cell(name: str, text: str) -> str | float | bool:
     return float(text) if _NUMBER.fullmatch(text) else text
 
 
-def _in_row(line: int, row: Mapping[str, str]) -> Where:
+def _in_row(line: int | None, place: str, row: Mapping[str, str]) -> Where:
     def where(key: str) -> tuple[int | None, str]:
         key = key.replace("links.", "link.")
         if key.startswith("attributes."):
             name = key.removeprefix("attributes.")
             key = f"attr.{name}" if f"attr.{name}" in row else f"device.{name}"
-        return line, key
+        return line, place + key
 
     return where

@@ -14,12 +14,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from gateway import __version__, disk
+from gateway.config.assets import load_assets
 from gateway.console.port import Health, Part, PointView, RawRow, Records, StepRow
 from gateway.core.load import FloodWatch
-from gateway.core.model import SECOND, Command, CommandDone, IsaState, Level, Micros, Transition
+from gateway.core.model import SECOND, Command, CommandDone, Device, IsaState, Level, Micros, Transition
+from gateway.core.processor import GATEWAY
 from gateway.core.vocabulary import unit_of
 from gateway.core.why import Explanation
-from gateway.errors import Unavailable
+from gateway.errors import ConfigError, Mistake, Unavailable
 from gateway.selfwatch import DISK_FULL
 
 if TYPE_CHECKING:
@@ -57,6 +59,25 @@ class GatewayView:
 
     async def submit(self, command: Command) -> CommandDone:
         return await self._gateway.pipeline.submit(command)
+
+    def is_registered(self, name: str) -> bool:
+        registry = self._gateway.pipeline.processor.registry
+        return registry.device(name) is not None or registry.device_by_address(name) is not None
+
+    async def claim(self, wanted: Mapping[str, object]) -> Device:
+        processor = self._gateway.pipeline.processor
+        profiles = processor.configuration.profiles if processor.configuration is not None else {}
+        known = {asset.asset: asset for asset in processor.registry.assets() if asset.asset != GATEWAY.asset}
+        text = msgspec.json.encode({"devices": [wanted]}).decode()
+        _, [device] = load_assets(text, "claim.json", profiles, known)
+        asset, profile = known[device.asset], profiles[device.profile]
+        if asset.kind not in profile.kinds:
+            said = f"{profile.id} is for {', '.join(profile.kinds)}, and {asset.asset} is a {asset.kind}"
+            raise ConfigError([Mistake("claim", None, "profile", said)])
+        if self.is_registered(device.device):
+            raise ConfigError([Mistake("claim", None, "device", f"{device.device} is registered already")])
+        await self._gateway.apply_assets([], [device])
+        return device
 
     def points(self, asset_id: str) -> Sequence[PointView]:
         processor = self._gateway.pipeline.processor

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from gateway.console import models, views
+from gateway.console.gate import Principal, needs
 from gateway.console.paging import Cursor, Limit, listed, page
 from gateway.console.port import ConsolePort, RawRow, StepRow
 from gateway.console.problems import Problem
 from gateway.core.model import HOUR, MINUTE, SECOND, Micros
-from gateway.core.records import AssetFilter, AssetRow, AssetState
+from gateway.core.records import AssetFilter, AssetRow, AssetState, AuditRow, Role
 from gateway.core.vocabulary import unit_of
-from gateway.errors import Unavailable
+from gateway.errors import ConfigError, Unavailable
 
 GEOJSON = "application/geo+json"
 MAX_READINGS = 10_000  # a week of minutes; a page of raw ones is about 1 MB
 DAY: Micros = 24 * HOUR
 MAX_STEPS = 100_000  # from…to in steps: a month of minutes twice over
+MAX_STRANGERS = 1_000  # names looked at; a fleet of strangers is a configuration, not a list
 QUERIES = 4  # readings queries at once: the historian has other work
 QUERY_S = 10.0
 
@@ -92,6 +95,36 @@ def routes(gateway: ConsolePort) -> APIRouter:
     ) -> dict[str, Any]:
         """The electronics, by id; those now mounted on ``asset`` when it is given."""
         return await page(records.devices(asset, limit, cursor), views.device)
+
+    @router.get("/unknown-devices", response_model=list[models.StrangerView])
+    async def unknown_devices(limit: Limit = 100) -> list[dict[str, Any]]:
+        """Devices that speak and are not registered, as far as their frames are kept; the newest first."""
+        rows = await records.strangers(MAX_STRANGERS)
+        return [views.stranger(row) for row in rows if not gateway.is_registered(row.name)][:limit]
+
+    @router.post("/unknown-devices/{name}/claim", response_model=models.DeviceView, status_code=201)
+    async def claim(
+        name: str, body: models.Claim, who: Annotated[Principal, Depends(needs(Role.SUPERVISOR))]
+    ) -> dict[str, Any]:
+        """Register a device under the name it speaks by; its next message counts. Needs the role supervisor."""
+        if gateway.is_registered(name):
+            raise Problem("exists", f"{name} is registered already")
+        device_id = body.device or name
+        wanted = {
+            "device": device_id,
+            "asset": body.asset,
+            "profile": body.profile,
+            "address": name if name != device_id else "",
+            "expected_interval": body.expected_interval_s,
+            "attributes": body.attributes,
+        }
+        try:
+            device = await gateway.claim(wanted)
+        except ConfigError as error:
+            raise Problem("invalid", "; ".join(f"{m.key}: {m.message}" for m in error.mistakes)) from error
+        line = AuditRow(0, gateway.now(), who.name, who.channel, "claim", device.device, "done", body.why)
+        await records.add_audit(f"claim:{secrets.token_hex(16)}", line)
+        return views.device(device)
 
     @router.get("/readings", response_model=models.ReadingsView)
     async def readings(

@@ -276,6 +276,17 @@ class DeviceView(Out):
     attributes: dict[str, str | float | bool]
 
 
+class StrangerView(Out):
+    """A device that speaks and is not registered. Its frames: ``GET /rejected?device=``."""
+
+    name: str
+    frames: int
+    first_time: Time
+    last_time: Time
+    source: str
+    topic: str
+
+
 class StepView(Out):
     time: Time
     count: int
@@ -470,6 +481,17 @@ class Assigning(In):
 
 class SignIn(In):
     token: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Claim(In):
+    """What an unregistered device is, and where. ``device``: the id it gets; its name on the wire when left out."""
+
+    asset: Annotated[str, Field(max_length=64)]
+    profile: Annotated[str, Field(max_length=200)]
+    device: Annotated[str, Field(max_length=64)] | None = None
+    expected_interval_s: Annotated[float, Field(gt=0)] | None = None
+    attributes: Annotated[dict[str, str | float | bool], Field(max_length=50)] = {}
+    why: Annotated[str, Field(max_length=1000)] | None = None
 
 
 class NewToken(In):

@@ -15,7 +15,7 @@ from gateway.console.port import Health, PointView, RawRow, StepRow
 from gateway.core.agreement import Agreement
 from gateway.core.load import Flood, FloodWatch, LoadReport
 from gateway.core.model import AlarmRecord, Asset, Device, Level, Micros, Transition
-from gateway.core.records import AssetRow, AuditRow, RejectedRow, TokenRow
+from gateway.core.records import AssetRow, AuditRow, RejectedRow, StrangerRow, TokenRow
 from gateway.core.why import Explanation
 
 COLOURS = {Level.I: "red", Level.II: "orange", Level.III: "yellow", Level.IV: "blue"}
@@ -247,6 +247,17 @@ def reading(row: RawRow | StepRow) -> dict[str, Any]:
         "mean": row.mean,
         "max": row.max,
         "last": row.last,
+    }
+
+
+def stranger(row: StrangerRow) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "frames": row.frames,
+        "first_time": iso(row.first_at),
+        "last_time": iso(row.last_at),
+        "source": row.source,
+        "topic": row.address,
     }
 
 

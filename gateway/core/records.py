@@ -91,6 +91,18 @@ class RejectedRow(msgspec.Struct, frozen=True):
     payload_size: int
 
 
+class StrangerRow(msgspec.Struct, frozen=True):
+    """A device that speaks and is not registered: what of it is still kept among the rejected frames. ``source`` and
+    ``address`` (the topic) are those of its newest frame."""
+
+    name: str
+    frames: int
+    first_at: Micros
+    last_at: Micros
+    source: str
+    address: str
+
+
 class CommandRow(msgspec.Struct, frozen=True):
     """A command and its outcome; ``refused`` is (code, text) or None."""
 

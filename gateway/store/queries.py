@@ -25,6 +25,7 @@ from gateway.core.records import (
     CommandRow,
     Page,
     RejectedRow,
+    StrangerRow,
 )
 from gateway.store import schema
 from gateway.store.writer import NORMAL_RANK
@@ -144,6 +145,45 @@ def everything(connection: sa.Connection) -> tuple[list[Asset], list[Device]]:
     all_assets = [_ASSET.decode(text) for text in found_assets]
     found = connection.execute(sa.select(schema.devices.c.document).order_by(schema.devices.c.device)).scalars()
     return all_assets, [_DEVICE.decode(text) for text in found]
+
+
+def strangers(connection: sa.Connection, limit: int) -> list[StrangerRow]:
+    """Names under which unregistered devices speak, the newest first."""
+    table = schema.rejected
+    unknown = sa.and_(table.c.code == "unknown_device", table.c.device != "")
+    seen = (
+        sa.select(
+            table.c.device,
+            sa.func.count().label("frames"),
+            sa.func.min(table.c.received_at).label("first_at"),
+            sa.func.max(table.c.received_at).label("last_at"),
+            sa.func.max(table.c.position).label("position"),
+        )
+        .where(unknown)
+        .group_by(table.c.device)
+        .order_by(sa.desc("last_at"))
+        .limit(limit)
+        .subquery()
+    )
+    newest = (
+        sa.select(
+            table.c.device,
+            table.c.source,
+            table.c.address,
+            seen.c.frames,
+            seen.c.first_at,
+            seen.c.last_at,
+            table.c["index"],
+        )
+        .join(seen, sa.and_(table.c.device == seen.c.device, table.c.position == seen.c.position))
+        .where(unknown)
+    )
+    found: dict[str, StrangerRow] = {}
+    for row in connection.execute(newest.order_by(seen.c.last_at.desc(), table.c["index"])).mappings():
+        found[row["device"]] = StrangerRow(
+            row["device"], row["frames"], row["first_at"], row["last_at"], row["source"], row["address"]
+        )
+    return list(found.values())
 
 
 def rejected(connection: sa.Connection, device: str | None, limit: int, cursor: str | None) -> Page[RejectedRow]:

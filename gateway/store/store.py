@@ -41,6 +41,7 @@ from gateway.core.records import (
     Page,
     RejectedRow,
     Role,
+    StrangerRow,
     TokenRow,
 )
 from gateway.errors import StorageFailed, Unavailable
@@ -209,6 +210,10 @@ class Store:
     async def rejected(self, device: str | None, limit: int, cursor: str | None = None) -> Page[RejectedRow]:
         """Rejected frames, newest first."""
         return await self._read(lambda c: queries.rejected(c, device, limit, cursor))
+
+    async def strangers(self, limit: int) -> list[StrangerRow]:
+        """Devices that speak and are not registered, as far as their frames are kept; the newest first."""
+        return await self._read(lambda c: queries.strangers(c, limit))
 
     async def audit(self, limit: int, cursor: str | None = None) -> Page[AuditRow]:
         """Audit lines, newest first."""

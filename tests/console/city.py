@@ -35,7 +35,7 @@ from gateway.core.model import (
 )
 from gateway.core.records import Role
 from gateway.core.why import Explanation, PointNow, Reason, RungNow, not_applicable
-from gateway.errors import CommandRefused
+from gateway.errors import CommandRefused, ConfigError, Mistake
 from gateway.store.store import Store
 
 START: Micros = 1_752_993_000 * SECOND
@@ -98,6 +98,7 @@ class SmallGateway:
     submitted: list[Command] = field(default_factory=list)
     rows: list[RawRow | StepRow] = field(default_factory=list)
     watch: FloodWatch = field(default_factory=FloodWatch)
+    claimed: dict[str, Device] = field(default_factory=dict)
 
     @property
     def records(self) -> Records:
@@ -127,6 +128,16 @@ class SmallGateway:
         done = CommandDone(command, self.now())
         await self.commit(step(after, before, "T10", by=command.by, why=command.why), done)
         return done
+
+    def is_registered(self, name: str) -> bool:
+        return name in ("d-1", "d-2", *self.claimed)
+
+    async def claim(self, wanted: Mapping[str, object]) -> Device:
+        if wanted["asset"] != "lamp-2":
+            raise ConfigError([Mistake("claim", None, "asset", f"there is no asset `{wanted['asset']}`")])
+        device = Device(str(wanted["device"]), "lamp-2", str(wanted["profile"]), str(wanted["address"]))
+        self.claimed[str(wanted["address"] or wanted["device"])] = device
+        return device
 
     def points(self, asset_id: str) -> Sequence[PointView]:
         if asset_id != "lamp-1":

@@ -306,6 +306,36 @@ async def test_rejected_frames_are_shown_whatever_they_hold(tmp_path: Path) -> N
         assert items[1]["payload_base64"] == "//4A"
 
 
+async def test_strangers_are_listed_newest_first_and_claimed_by_a_supervisor(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client() as client:
+        told = [("gauge-7", 1), ("gauge-8", 2), ("gauge-7", 3), ("d-1", 4)]
+        for index, (name, second) in enumerate(told):
+            frame = Frame(FrameKind.MQTT, "mqtt", f"topic/{second}", b"x", START + second * SECOND)
+            rejection = Rejection("unknown_device", "nobody", name)
+            await console.gateway.commit(FrameRejected(console.gateway.position + 1, index, frame, rejection))
+        found = (await client.get("/api/v1/unknown-devices")).json()
+        assert [(one["name"], one["frames"], one["topic"]) for one in found] == [
+            ("gauge-7", 2, "topic/3"), ("gauge-8", 1, "topic/2"),
+        ]  # fmt: skip
+        assert found[0]["first_time"] < found[1]["last_time"] < found[0]["last_time"]
+        assert len((await client.get("/api/v1/unknown-devices?limit=1")).json()) == 1
+
+        claim, body = "/api/v1/unknown-devices/gauge-7/claim", {"asset": "lamp-2", "profile": "generic/json-lamp"}
+        async with console.client(Role.OPERATOR) as operator:
+            assert (await operator.post(claim, json=body)).status_code == 403
+        wrong = await client.post(claim, json=body | {"asset": "lamp-9"})
+        assert (wrong.status_code, wrong.json()["detail"]) == (422, "asset: there is no asset `lamp-9`")
+        assert (await client.post(claim, json=body | {"colour": "red"})).status_code == 422
+        async with console.client(Role.SUPERVISOR) as supervisor:
+            done = await supervisor.post(claim, json=body | {"device": "g-7", "why": "new"})
+        assert done.status_code == 201
+        assert (done.json()["device"], done.json()["address"]) == ("g-7", "gauge-7")
+        assert (await client.post(claim, json=body)).status_code == 409
+        assert [one["name"] for one in (await client.get("/api/v1/unknown-devices")).json()] == ["gauge-8"]
+        [line] = [one for one in (await client.get("/api/v1/audit")).json()["items"] if one["action"] == "claim"]
+        assert (line["who"], line["subject"], line["why"]) == ("supervisor-1", "g-7", "new")
+
+
 async def test_metrics_are_prometheus_text(tmp_path: Path) -> None:
     async with running(tmp_path) as console, console.client() as client:
         answer = await client.get("/metrics")

@@ -58,6 +58,7 @@ from gateway.sinks.forwarder import Forwarder
 from gateway.sinks.influx import AssetTags, InfluxSink
 from gateway.snapshots import SnapshotFolder
 from gateway.sources.broker import BrokerOptions, EmbeddedBroker, loss_window, secret_file
+from gateway.sources.hj212 import Hj212Options, Hj212Source
 from gateway.sources.modbus import ModbusEndpoint, ModbusOptions, ModbusSource, ModbusUnit, endpoints
 from gateway.sources.mqtt import MqttOptions, MqttSource
 from gateway.store.store import Store
@@ -123,6 +124,7 @@ class Gateway:
         self.reload_mistakes: list[Mistake] = []
         self.mqtt: list[MqttSource] = []
         self.modbus: ModbusSource | None = None
+        self.hj212: list[Hj212Source] = []
         self.broker: EmbeddedBroker | None = None
         self.forwarders: list[Forwarder] = []
         self.dispatcher: Dispatcher | None = None
@@ -273,6 +275,12 @@ class Gateway:
                     log.warning("broker", id=options.id, note=text)
             self.mqtt.append(source)
             self._sources[f"mqtt {options.id}"] = group.create_task(source.run(self.intake), name=f"mqtt {options.id}")
+        for settings in self.settings.hj212:
+            stations = Hj212Source(Hj212Options(settings.id, settings.host, settings.port))
+            await stations.open()
+            self.hj212.append(stations)
+            name = f"hj212 {settings.id}"
+            self._sources[name] = group.create_task(stations.run(self.intake), name=name)
         await self._rewire(group)
 
     async def _stop_in_order(self, helpers: list[asyncio.Task[None]], console: ConsoleServer) -> None:
@@ -427,7 +435,8 @@ class Gateway:
         return [
             device.address or device.device
             for device in self.pipeline.processor.registry.devices()
-            if device.profile in profiles and profiles[device.profile].transport is not Transport.MODBUS
+            if device.profile in profiles
+            and profiles[device.profile].transport not in (Transport.MODBUS, Transport.HJ212)
         ]
 
     def _wanted_endpoints(self) -> tuple[ModbusEndpoint, ...]:

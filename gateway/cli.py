@@ -34,6 +34,7 @@ class TransportName(StrEnum):
     mqtt = "mqtt"
     lorawan = "lorawan"
     modbus = "modbus"
+    hj212 = "hj212"
 
 
 class ExportName(StrEnum):
@@ -115,6 +116,9 @@ def decode(
     modbus: Annotated[
         list[str] | None, typer.Option("--modbus", help="FC:ADDRESS:HEXWORDS, repeatable; the address is 0-based.")
     ] = None,
+    hj212: Annotated[
+        str | None, typer.Option("--hj212", help="An HJ 212 telegram, or its body from QN= to && alone.")
+    ] = None,
     topic: Annotated[str | None, typer.Option("--topic", help="The topic it came on.")] = None,
     attr: Annotated[
         list[str] | None, typer.Option("--attr", help="Attribute of the asset or device: NAME=VALUE, repeatable.")
@@ -131,6 +135,7 @@ def decode(
         fport=fport,
         json=payload,
         modbus=modbus or [],
+        hj212=hj212,
         topic=topic,
         attributes=parse_attributes(attr or []),
     )

@@ -68,6 +68,8 @@ def _findings(settings: Settings, config: Path) -> Iterator[Finding]:
     yield from _port("console", settings.console.host, settings.console.port, running)
     for broker in settings.mqtt:
         yield from _broker(broker, running)
+    for stations in settings.hj212:
+        yield from _port(f"hj212 {stations.id}", stations.host, stations.port, running)
     yield from _modbus(settings)
     for sink in settings.sinks:
         yield _http(f"sink {sink.name}", sink.url.rstrip("/") + "/health")

@@ -40,6 +40,11 @@ modbus: {function: 3, order: ABCD, first_address: 0}
         "{address: 0, type: uint16}",
         'modbus: ["3:0:0001"]',
     ),
+    Transport.HJ212: (
+        "",
+        "{from: a34004-Rtd}",
+        'hj212: "ST=22;CN=2011;PW=1;MN=1;Flag=4;CP=&&DataTime=20250720162640;a34004-Rtd=1,a34004-Flag=N&&"',
+    ),
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -20,6 +21,7 @@ from gateway.config.profile_cases import CaseModel, load_cases
 from gateway.config.profiles import CASES, load_profiles
 from gateway.config.shipped import PROFILE_FILES, read_tree, shipped
 from gateway.core.decode import Decoder
+from gateway.core.hj212 import wrap
 from gateway.core.model import Asset, Device, Frame, FrameKind, ModbusCycle, ModbusRead, Quality
 from gateway.core.payload import MAX_BINARY
 from gateway.core.profile import Profile, Transport, ValueType
@@ -30,7 +32,7 @@ FILES = read_tree(shipped("device_profiles"), *PROFILE_FILES)
 PROFILES = load_profiles(FILES)
 SECONDS = float(os.environ.get("CITYWATCH_FUZZ_S", "60" if os.environ.get("CI") else "6"))
 NOW = 1_753_000_000_000_000
-CODES = {"empty", "too_large", "bad_payload", "unknown_points", "bad_time", "wrong_device"}
+CODES = {"empty", "unknown_device", "too_large", "bad_payload", "unknown_points", "bad_time", "wrong_device"}
 NUMBERS = (ValueType.NUMBER, ValueType.INTEGER)
 TEXTS = (b"null", b"true", b"-1", b"1e300", b"NaN", b'"\\u0000"', b"[]", b"{}", b"1e-320", b"18446744073709551616")
 
@@ -44,6 +46,8 @@ def frames(profile: Profile, draw: random.Random) -> Iterator[bytes]:
     """Payloads without end."""
     if profile.transport is Transport.MODBUS:
         yield from _cycles(profile, draw)
+    if profile.transport is Transport.HJ212:
+        yield from _telegrams(profile, draw)
     seeds = [payload for case in captured(profile.id) if (payload := _payload_of(case))]
     makers: list[Callable[[], bytes]] = [lambda: draw.randbytes(draw.randrange(0, 60))]
     if seeds:
@@ -102,6 +106,15 @@ def _document(profile: Profile, draw: random.Random) -> dict[str, object]:
     return {point.source: draw.choice((*values, draw.uniform(-1e4, 1e4))) for point in profile.points}
 
 
+def _telegrams(profile: Profile, draw: random.Random) -> Iterator[bytes]:
+    """With the right checksum, nearly always: else nothing of them would be looked at."""
+    bodies = [case.hj212 for case in captured(profile.id) if case.hj212 is not None and not case.hj212.startswith("##")]
+    while True:
+        body = _changed(draw.choice(bodies).encode(), draw).decode("utf-8", "replace")
+        telegram = wrap(draw.choice((body, re.sub(r"MN=[^;]*", "MN=d", body))))
+        yield telegram if draw.random() < 0.9 else _changed(telegram, draw)
+
+
 def _cycles(profile: Profile, draw: random.Random) -> Iterator[bytes]:
     reads = plan_reads(profile)
     while True:
@@ -122,8 +135,9 @@ def mounted(profile: Profile, draw: random.Random) -> tuple[Decoder, Callable[[b
     )
     registry = Registry()
     registry.upsert([Asset("a", profile.kind, attributes=dict(attributes))], [Device("d", "a", profile.id)])
-    kind = FrameKind.MODBUS if profile.transport is Transport.MODBUS else FrameKind.MQTT
-    address = "d" if kind is FrameKind.MODBUS else f"citywatch/v1/{profile.kind}/d/telemetry"
+    kinds = {Transport.MODBUS: FrameKind.MODBUS, Transport.HJ212: FrameKind.HJ212}
+    kind = kinds.get(profile.transport, FrameKind.MQTT)
+    address = "d" if kind is not FrameKind.MQTT else f"citywatch/v1/{profile.kind}/d/telemetry"
     return Decoder(registry, PROFILES), lambda payload: Frame(kind, "fuzz", address, payload, NOW)
 
 

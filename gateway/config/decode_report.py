@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from gateway.config.shipped import PROFILE_FILES, read_text, read_tree, shipped
 from gateway.config.units import quantity
 from gateway.config.yaml_source import did_you_mean
 from gateway.core.decode import Decoder
+from gateway.core.hj212 import wrap
 from gateway.core.model import (
     Asset,
     Decoded,
@@ -30,6 +32,7 @@ from gateway.core.profile import Profile
 from gateway.core.registry import Registry
 from gateway.errors import ConfigError, Mistake
 
+_STATION = re.compile(r"MN=([^;]{1,64})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -41,18 +44,19 @@ def decode_report(
     fport: int | None = None,
     json: str | None = None,
     modbus: Sequence[str] = (),
+    hj212: str | None = None,
     topic: str | None = None,
     attributes: Mapping[str, str | float | bool] | None = None,
     received_at: Micros | None = None,
 ) -> dict[str, Any]:
-    """Exactly one of ``hex``, ``json``, ``modbus`` is the payload (``modbus``: "4:0:43663333" each). The device is made
-    up, or named by ``topic``. ``received_at``: the present by default. Raises ConfigError for wrong arguments only."""
+    """Exactly one of ``hex``, ``json``, ``modbus`` ("4:0:43663333" each) and ``hj212`` is the payload. The device is
+    made up, or named by ``topic``. ``received_at``: the present by default. Raises ConfigError for wrong arguments only."""
     profile = profiles.get(profile_id)
     if profile is None:
         message = f"no profile `{profile_id}`{did_you_mean(profile_id, profiles)}"
         raise ConfigError([Mistake("decode", None, "", message)])
     decoded = decode_one(
-        profile, hex=hex, fport=fport, json=json, modbus=modbus, topic=topic, attributes=attributes,
+        profile, hex=hex, fport=fport, json=json, modbus=modbus, hj212=hj212, topic=topic, attributes=attributes,
         received_at=received_at,
     )  # fmt: skip
     readings = decoded.readings
@@ -75,22 +79,28 @@ def decode_one(
     fport: int | None = None,
     json: str | bytes | None = None,
     modbus: Sequence[str] = (),
+    hj212: str | None = None,
     topic: str | None = None,
     attributes: Mapping[str, str | float | bool] | None = None,
     received_at: Micros | None = None,
 ) -> Decoded:
     """Decode one payload as the gateway would, for a device made up for it. Raises ConfigError for wrong arguments."""
-    if (hex is not None) + (json is not None) + bool(modbus) != 1:
-        raise ConfigError([Mistake("decode", None, "", "give one of --hex, --json and --modbus")])
+    if (hex is not None) + (json is not None) + bool(modbus) + (hj212 is not None) != 1:
+        raise ConfigError([Mistake("decode", None, "", "give one of --hex, --json, --modbus and --hj212")])
     given = {**({"fport": float(fport)} if fport is not None else {}), **(attributes or {})}
     kind, name = profile.kind, "device"
     if topic is not None and len(parts := topic.split("/")) == 5:
         kind, name = parts[2], parts[3]
+    if hj212 is not None and (station := _STATION.search(hj212)) is not None:
+        name = station[1]
     registry = Registry()
     kind = kind if kind in profile.kinds else profile.kind
     registry.upsert([Asset("asset", kind)], [Device(name, "asset", profile.id, name, attributes=given)])
     now = received_at if received_at is not None else time.time_ns() // 1000
-    if modbus:
+    if hj212 is not None:
+        telegram = wrap(hj212) if not hj212.startswith("##") else f"{hj212.strip()}\r\n".encode()
+        frame = Frame(FrameKind.HJ212, "decode", name, telegram, now)
+    elif modbus:
         cycle = ModbusCycle([parse_read(text) for text in modbus])
         frame = Frame(FrameKind.MODBUS, "decode", name, msgspec.msgpack.encode(cycle), now)
     else:

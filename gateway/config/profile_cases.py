@@ -52,6 +52,7 @@ class CaseModel(_Model):
     json_: Any = Field(default=None, alias="json")
     modbus: list[str] = []
     rtu: list[tuple[str, str]] = []
+    hj212: str | None = None
     topic: str | None = None
     attributes: dict[str, float | str | bool] = {}
     expect: dict[str, Any] | list[dict[str, Any]] | None = None
@@ -161,6 +162,7 @@ def _decode(profile: Profile, case: CaseModel) -> Decoded:
         fport=case.fport,
         json=json,
         modbus=modbus,
+        hj212=case.hj212,
         topic=case.topic,
         attributes=case.attributes,
         received_at=RECEIVED_AT,

@@ -378,6 +378,8 @@ class _Compiler:
         given = given if given is not None else PayloadModel()
         if model.transport is Transport.MQTT and model.fport is not None:
             self.wrong(("fport",), "only for `transport: lorawan`")
+        if model.transport is Transport.HJ212 and given.format != "json":
+            self.wrong(("payload", "format"), "an HJ 212 telegram has names of its own: no format")
         if given.format == "json":
             if model.transport is Transport.LORAWAN:
                 self.wrong(("transport",), "a LoRaWAN payload is binary: say `payload: {format: …}`")
@@ -661,7 +663,7 @@ class _Compiler:
 
     def check_source(self, source: str, given: PointModel, has_formula: bool, path: Path) -> bool:
         """Whether a raw value can come under ``source``; a mistake when nothing can give the point a value."""
-        if self.model.transport is Transport.MQTT and not self.fields:
+        if self.model.transport in (Transport.MQTT, Transport.HJ212) and not self.fields:
             try:
                 json_path(source)
             except ValueError:

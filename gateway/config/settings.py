@@ -95,6 +95,14 @@ class ModbusSettings(_Settings):
     default_interval: Duration = 5 * SECOND
 
 
+class Hj212Settings(_Settings):
+    """Where environmental stations (HJ 212 over TCP) connect. Another host than loopback must be asked for by name."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "hj212"
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 9212
+
+
 class ConsoleSettings(_Settings):
     """Where the API and the page listen. Another host than loopback must be asked for by name."""
 
@@ -164,6 +172,7 @@ class Settings(_Settings):
     site: SiteSettings = SiteSettings()
     mqtt: tuple[MqttSettings, ...] = ()
     modbus: ModbusSettings = ModbusSettings()
+    hj212: tuple[Hj212Settings, ...] = ()
     profiles: tuple[Path, ...] = ()
     rules: tuple[Path, ...] = ()
     assets: tuple[Path, ...] = ()
@@ -179,6 +188,7 @@ class Settings(_Settings):
     def _names_once(self) -> Settings:
         for what, names in (
             ("mqtt", [m.id for m in self.mqtt]),
+            ("hj212", [h.id for h in self.hj212]),
             ("sinks", [s.name for s in self.sinks]),
             ("receivers", [r.name for r in self.receivers]),
         ):

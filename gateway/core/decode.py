@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from gateway.core import hj212
 from gateway.core.binary import BinaryReader
 from gateway.core.counters import Counters
 from gateway.core.formula import INT64_LOW, UINT64_HIGH, Formula, Uncomputable
@@ -88,6 +89,7 @@ class Decoder:
         self._plans: dict[str, _ProfilePlan] = {}
         self._topics: dict[str, _Mounted] = {}
         self._modbus: dict[str, _Mounted] = {}
+        self._stations: dict[str, _Mounted] = {}
 
     def decode(self, frame: Frame) -> Decoded:
         """What ``frame`` says. Never raises for any content of a frame of kind MQTT or MODBUS."""
@@ -110,6 +112,8 @@ class Decoder:
                 return self._refuse(mounted.device.device, refused.code, str(refused))
         if frame.kind is FrameKind.MODBUS:
             return self._cycle(frame)
+        if frame.kind is FrameKind.HJ212:
+            return self._telegram(frame)
         raise ValueError(f"a {frame.kind} frame has no readings")
 
     # -- who speaks ---------------------------------------------------------------------------------------------------
@@ -132,8 +136,9 @@ class Decoder:
                 f"{name!r} is on a {mounted.asset.kind}, the topic says {route.kind[:MAX_NAME]!r}",
                 device.device,
             )
-        if mounted.plan.profile.transport is Transport.MODBUS:
-            return Rejection("unknown_topic", f"{name!r} is read over Modbus and has no topic", device.device)
+        transport = mounted.plan.profile.transport
+        if transport in (Transport.MODBUS, Transport.HJ212):
+            return Rejection("unknown_topic", f"{name!r} speaks {transport} and has no topic", device.device)
         if len(self._topics) >= MAX_TOPICS:
             self._topics.clear()
         self._topics[topic] = mounted
@@ -240,6 +245,45 @@ class Decoder:
         if mounted.plan.counters and self._counters is not None:
             readings = self._counters.totals(name, readings, mounted.plan.counters)
         return Decoded(name, readings)
+
+    # -- HJ 212 -------------------------------------------------------------------------------------------------------
+
+    def _telegram(self, frame: Frame) -> Decoded:
+        try:
+            telegram = hj212.parse(frame.payload)
+        except Refused as refused:
+            return Decoded(None, [], Rejection(refused.code, str(refused)))
+        station = telegram.station
+        mounted = self._stations.get(station)
+        if mounted is None or not mounted.stands(self._registry):
+            device = self._registry.device_by_address(station)
+            if device is None:
+                name = station[:MAX_NAME]
+                return Decoded(None, [], Rejection("unknown_device", f"no device {name!r} is registered", name))
+            found = self._mount(device, station, _POLLED)
+            if isinstance(found, Rejection):
+                return Decoded(device.device, [], found)
+            mounted = self._stations[station] = found
+        name = mounted.device.device
+        shape = mounted.plan.profile.payload
+        if mounted.plan.profile.transport is not Transport.HJ212 or not isinstance(shape, JsonPayload):
+            return self._refuse(name, "unknown_points", f"the profile {mounted.plan.profile.id} is not for HJ 212")
+        try:
+            sample = hj212.sample_of(telegram)
+            time, has_time, doubt = read_time(sample.time, frame.received_at, shape.zone_offset_s)
+        except Refused as refused:
+            return self._refuse(name, refused.code, str(refused))
+        readings: list[Reading] = []
+        _append(
+            readings, evaluate_json(mounted, sample.values), mounted, time, frame.received_at, sample, has_time, doubt
+        )
+        known = mounted.plan.keys
+        extra = (*sample.extra, *(key[:MAX_NAME] for key in sample.values if key not in known))[:MAX_EXTRA]
+        if not readings and not extra:
+            return self._refuse(name, "empty", "no values in it")
+        if not readings and not sample.extra:
+            return self._refuse(name, "unknown_points", f"nothing in it is a point of {mounted.plan.profile.id}")
+        return Decoded(name, readings, None, extra)
 
 
 class _ProfilePlan:

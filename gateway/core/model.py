@@ -41,6 +41,7 @@ class FrameKind(StrEnum):
 
     MQTT = "mqtt"  # address = topic, payload = the message
     MODBUS = "modbus"  # address = device id, payload = msgpack of ModbusCycle
+    HJ212 = "hj212"  # address = MN of the station, payload = one telegram
     COMMAND = "command"  # address = command id, payload = msgpack of Command
     CONFIG = "config"  # address = hash of the configuration bundle now in force
     ASSETS = "assets"  # payload = JSON {"assets": […], "devices": […]} to add or change

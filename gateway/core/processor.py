@@ -143,7 +143,7 @@ class Processor:
         if engine is not None and frame.kind is not FrameKind.START and frame.kind is not FrameKind.BLIND:
             engine.advance(frame.received_at, outcome.events)
         match frame.kind:
-            case FrameKind.MQTT | FrameKind.MODBUS:
+            case FrameKind.MQTT | FrameKind.MODBUS | FrameKind.HJ212:
                 self._telemetry(position, index, frame, outcome)
             case FrameKind.TICK:
                 pass
@@ -273,7 +273,7 @@ class Processor:
     def _quarantine(self, position: int, index: int, frame: Frame, error: Exception, outcome: Outcome) -> None:
         reason = f"{type(error).__name__}: {error}"[:500]
         outcome.events.append(FrameRejected(position, index, frame, Rejection("crashed", reason)))
-        if frame.kind in (FrameKind.MQTT, FrameKind.MODBUS):
+        if frame.kind in (FrameKind.MQTT, FrameKind.MODBUS, FrameKind.HJ212):
             self.ledger.rejected(None, "crashed")
         self._system({"crash_quarantine": True}, frame.received_at, outcome)
 

@@ -28,6 +28,7 @@ class Transport(StrEnum):
     MQTT = "mqtt"
     LORAWAN = "lorawan"
     MODBUS = "modbus"
+    HJ212 = "hj212"
 
 
 class ValueType(StrEnum):

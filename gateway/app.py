@@ -33,7 +33,7 @@ from gateway.config.settings import MqttSettings, Settings
 from gateway.console.app import create_app
 from gateway.console.feed import Feed
 from gateway.console.server import ConsoleServer
-from gateway.core import routing
+from gateway.core import routing, sparkplug
 from gateway.core.assets_json import parse_assets, to_json
 from gateway.core.baselines import with_learned
 from gateway.core.model import Asset, Device, Level, Start, Transition
@@ -187,6 +187,7 @@ class Gateway:
             state_folder=data,
             configuration_of=self._configuration_of,
             on_transitions=self._on_transitions,
+            on_rebirth=self._ask_for_rebirth,
             snapshot_every=SnapshotEvery(settings.snapshots.frames, settings.snapshots.interval),
             retention=Retention(settings.journal.keep, settings.journal.max_size),
             locked=(self._lock.fileno(),),
@@ -429,6 +430,13 @@ class Gateway:
         elif wanted:
             self.modbus = ModbusSource(ModbusOptions(endpoints=wanted, timeout=self.settings.modbus.timeout))
             self._sources["modbus"] = group.create_task(self.modbus.run(self.intake), name="modbus")
+
+    def _ask_for_rebirth(self, node: str) -> None:
+        """Every broker is asked: the node is on one of them."""
+        group, _, edge = node.partition("/")
+        for source in self.mqtt:
+            source.publish(f"{sparkplug.ROOT}/{group}/NCMD/{edge}", sparkplug.rebirth(self.clock.now()))
+        log.info("sparkplug rebirth asked for", node=node)
 
     def _mqtt_devices(self) -> list[str]:
         profiles = self._profiles()

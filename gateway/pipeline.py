@@ -109,6 +109,7 @@ class Recovery:
 
 class Pipeline:
     """``on_transitions`` is called with what was committed, after it was committed; it must not block or raise.
+    ``on_rebirth`` is called with a Sparkplug node ("group/edge") that must say again what it has; nor must it.
     ``configuration_of`` gives a Configuration by hash (from the store) when the journal names one not yet in
     ``configurations``. ``locked``: file numbers whose locks must die with this very process."""
 
@@ -124,6 +125,7 @@ class Pipeline:
         state_folder: Path,
         configuration_of: Callable[[str], Coroutine[None, None, Configuration]],
         on_transitions: Callable[[Sequence[Transition]], None],
+        on_rebirth: Callable[[str], None] = lambda _node: None,
         snapshot_every: SnapshotEvery = SnapshotEvery(),
         retention: Retention = Retention(),
         locked: Sequence[int] = (),
@@ -137,6 +139,7 @@ class Pipeline:
         self._guard = _ReplayGuard(state_folder / "replay.json")
         self._configuration_of = configuration_of
         self._on_transitions = on_transitions
+        self._on_rebirth = on_rebirth
         self._snapshot_every = snapshot_every
         self._retention = retention
         self._locked = locked
@@ -178,6 +181,7 @@ class Pipeline:
             await self._catch_up(outcome)
             batches, frames = batches + 1, frames + len(batch)
         self._guard.close()
+        self.processor.sessions.take_wanted()  # asked for when it was live
         # Batches lost or quarantined at the journal's end are passed, too.
         self.processor.position = max(self.processor.position, self._journal.last_position)
         await self._commit([], force=True)
@@ -345,6 +349,8 @@ class Pipeline:
             await self._load_configurations(frames)
             outcome = await _process_in_slices(self.processor, position, frames)
             await self._commit(self._take(outcome))
+            for node in self.processor.sessions.take_wanted():
+                self._on_rebirth(node)
             self._queued_frames -= len(frames)
             self._decided.set()
             await self._maybe_snapshot(len(frames))

@@ -50,7 +50,8 @@ def decode_report(
     received_at: Micros | None = None,
 ) -> dict[str, Any]:
     """Exactly one of ``hex``, ``json``, ``modbus`` ("4:0:43663333" each) and ``hj212`` is the payload. The device is
-    made up, or named by ``topic``. ``received_at``: the present by default. Raises ConfigError for wrong arguments only."""
+    made up, or named by ``topic``. ``received_at``: the present by default. Raises ConfigError for wrong
+    arguments only."""
     profile = profiles.get(profile_id)
     if profile is None:
         message = f"no profile `{profile_id}`{did_you_mean(profile_id, profiles)}"

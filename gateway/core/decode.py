@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from gateway.core import hj212
+from gateway.core import hj212, sparkplug
 from gateway.core.binary import BinaryReader
 from gateway.core.counters import Counters
 from gateway.core.formula import INT64_LOW, UINT64_HIGH, Formula, Uncomputable
@@ -71,6 +71,7 @@ MAX_TOPICS = 200_000  # plans kept, about 300 bytes each: twice the devices of t
 
 GOOD, UNCERTAIN, BAD = Quality.GOOD, Quality.UNCERTAIN, Quality.BAD
 _NO_ATTRIBUTES: Mapping[str, float] = {}
+_SPARKPLUG = f"{sparkplug.ROOT}/"
 _POLLED = Route(Network.CITYWATCH, "", "modbus")
 _decode_cycle = msgspec.msgpack.Decoder(ModbusCycle).decode
 
@@ -81,11 +82,19 @@ class Decoder:
     """Decodes MQTT and MODBUS frames of registered devices. Reads the registry at every frame: a device replaced or an
     attribute changed counts from the next frame on."""
 
-    def __init__(self, registry: Registry, profiles: Mapping[str, Profile], counters: Counters | None = None) -> None:
-        """``counters``: makes totals of what wraps and begins anew; without it counters are as devices say them."""
+    def __init__(
+        self,
+        registry: Registry,
+        profiles: Mapping[str, Profile],
+        counters: Counters | None = None,
+        sessions: sparkplug.Sessions | None = None,
+    ) -> None:
+        """``counters``: makes totals of what wraps and begins anew; without it counters are as devices say them.
+        ``sessions``: what Sparkplug nodes said at their births."""
         self._registry = registry
         self._profiles = profiles
         self._counters = counters
+        self._sessions = sessions if sessions is not None else sparkplug.Sessions()
         self._plans: dict[str, _ProfilePlan] = {}
         self._topics: dict[str, _Mounted] = {}
         self._modbus: dict[str, _Mounted] = {}
@@ -94,6 +103,8 @@ class Decoder:
     def decode(self, frame: Frame) -> Decoded:
         """What ``frame`` says. Never raises for any content of a frame of kind MQTT or MODBUS."""
         if frame.kind is FrameKind.MQTT:
+            if frame.address.startswith(_SPARKPLUG):
+                return self._sparkplug_message(frame)
             mounted = self._topics.get(frame.address)
             if mounted is None or not mounted.stands(self._registry):
                 found = self._mount_topic(frame.address, frame.payload)
@@ -245,6 +256,56 @@ class Decoder:
         if mounted.plan.counters and self._counters is not None:
             readings = self._counters.totals(name, readings, mounted.plan.counters)
         return Decoded(name, readings)
+
+    # -- Sparkplug B --------------------------------------------------------------------------------------------------
+
+    def _sparkplug_message(self, frame: Frame) -> Decoded:
+        """The session hears every message, also of nodes and devices that are none of ours."""
+        address = sparkplug.address_of(frame.address)
+        if address is None:
+            return Decoded(None, [], Rejection("unknown_topic", "no birth, data or death of a Sparkplug node"))
+        device = next((d for name in address.names if (d := self._registry.device_by_address(name)) is not None), None)
+        speaker = device.device if device is not None else None
+        try:
+            if frame.retained:
+                raise Refused("retained", "a message kept by the broker: its age is unknown")
+            if len(frame.payload) > MAX_PAYLOAD:
+                raise Refused("too_large", f"more than {MAX_PAYLOAD // 1024} kB")
+            samples = self._sessions.take(address, sparkplug.parse(frame.payload), frame.received_at)
+            if device is None:
+                if not address.device:  # a node is but the carrier of its devices
+                    return Decoded(None, [], None, (address.event,))
+                name = f"{address.edge}.{address.device}"[:MAX_NAME]
+                return Decoded(None, [], Rejection("unknown_device", f"no device {name!r} is registered", name))
+            mounted = self._stations.get(frame.address)
+            if mounted is None or not mounted.stands(self._registry):
+                found = self._mount(device, device.address or device.device, _POLLED)
+                if isinstance(found, Rejection):
+                    return Decoded(device.device, [], found)
+                mounted = self._stations[frame.address] = found
+            return self._named_values(mounted, samples, frame, address.event)
+        except Refused as refused:
+            return Decoded(None, [], Rejection(refused.code, str(refused), speaker))
+
+    def _named_values(self, mounted: _Mounted, samples: Sequence[Sample], frame: Frame, event: str) -> Decoded:
+        """Samples whose names are a JSON profile's. Raises Refused."""
+        profile = mounted.plan.profile
+        if not isinstance(profile.payload, JsonPayload):
+            raise Refused("unknown_points", f"the profile {profile.id} reads bytes, and metrics have names")
+        readings: list[Reading] = []
+        extra: dict[str, None] = {}
+        for sample in samples:
+            extra |= dict.fromkeys(sample.extra)
+            time, has_time, doubt = read_time(sample.time, frame.received_at, 0)
+            outcomes = evaluate_json(mounted, sample.values)
+            _append(readings, outcomes, mounted, time, frame.received_at, sample, has_time, doubt)
+            extra |= dict.fromkeys(key[:MAX_NAME] for key in sample.values if key not in mounted.plan.keys)
+        extra.pop("online", None)
+        if not readings and not extra:
+            extra = {event: None}
+        if mounted.plan.counters and self._counters is not None:
+            readings = self._counters.totals(mounted.device.device, readings, mounted.plan.counters)
+        return Decoded(mounted.device.device, readings, None, tuple(extra)[:MAX_EXTRA])
 
     # -- HJ 212 -------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ ChirpStack v4       ``application/{id}/device/{DevEUI}/event/{event}``      ``{"
 The Things Stack 3  ``v3/{application}/devices/{device}/{event}``           ``{"end_device_ids", "uplink_message", …}``
 ThingsBoard         ``v1/devices/{device}/telemetry``                       ``{"ts", "values"}`` or plain values
 ThingsBoard         ``v1/gateway/telemetry``                                ``{device: [{"ts", "values"}, …], …}``
+Sparkplug B         ``spBv1.0/{group}/{type}/{edge}/{device}``              protobuf; see ``core.sparkplug``
 ==================  =====================================================  =============================================
 
 A message for several devices is cut into one for each *before* it is journaled (``split``), so that a frame, its
@@ -23,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.core import sparkplug
 from gateway.core.payload import MAX_SEQUENCE, Refused, describe, read_json
 
 TOPIC_ROOT = "citywatch/v1/"
@@ -35,6 +37,7 @@ class Network(StrEnum):
     CHIRPSTACK = "chirpstack"
     THINGS_STACK = "things-stack"
     THINGSBOARD = "thingsboard"
+    SPARKPLUG = "sparkplug"
 
 
 # What a source of each network subscribes to.
@@ -43,6 +46,7 @@ TOPICS: dict[Network, tuple[str, ...]] = {
     Network.CHIRPSTACK: ("application/+/device/+/event/+",),
     Network.THINGS_STACK: ("v3/+/devices/+/up", "v3/+/devices/+/join"),
     Network.THINGSBOARD: ("v1/devices/+/telemetry", THINGSBOARD_GATEWAY),
+    Network.SPARKPLUG: sparkplug.TOPICS,
 }
 
 

@@ -40,6 +40,7 @@ from gateway.core.model import (
 from gateway.core.profile import Profile
 from gateway.core.registry import Registry
 from gateway.core.rule import RuleSet
+from gateway.core.sparkplug import Node, Sessions
 from gateway.core.tilt import BaselineLearner
 
 GATEWAY = Asset("gateway", "gateway", name="citywatch")
@@ -76,6 +77,7 @@ class _Snapshot(msgspec.Struct, frozen=True):
     ledger: bytes
     learners: dict[str, BaselineLearner] = {}
     counters: dict[str, dict[str, Count]] = {}
+    nodes: dict[str, Node] = {}
 
 
 class Processor:
@@ -93,6 +95,7 @@ class Processor:
         self.ledger = Ledger()
         self.baselines = Baselines()
         self.counters = Counters()
+        self.sessions = Sessions()
         self.configuration: Configuration | None = None
         self.engine: Engine | None = None
         self.decoder: Decoder | None = None
@@ -218,7 +221,7 @@ class Processor:
             self.registry.upsert(assets, devices)
         self.baselines.assets_changed(assets)
         if self.configuration is not None:
-            self.decoder = Decoder(self.registry, self.configuration.profiles, self.counters)
+            self.decoder = Decoder(self.registry, self.configuration.profiles, self.counters, self.sessions)
         outcome.events.append(AssetsChanged(at, to_json(assets, devices)))
 
     def _configure(self, configuration: Configuration, at: Micros, outcome: Outcome) -> None:
@@ -228,7 +231,7 @@ class Processor:
             self.engine.advance(at, outcome.events)
         else:
             self.engine.replace_rules(configuration.rules, at, outcome.events)
-        self.decoder = Decoder(self.registry, configuration.profiles, self.counters)
+        self.decoder = Decoder(self.registry, configuration.profiles, self.counters, self.sessions)
 
     def _new_engine(self, configuration: Configuration) -> Engine:
         return Engine(self.registry, configuration.rules, self._interval_of, self._lateness_of)
@@ -293,6 +296,7 @@ class Processor:
                 self.ledger.snapshot(),
                 self.baselines.learners,
                 self.counters.known,
+                self.sessions.nodes,
             )
         )
 
@@ -312,7 +316,7 @@ class Processor:
         self.configuration = configuration
         self.engine = self._new_engine(configuration)
         self.engine.adopt(records, at)
-        self.decoder = Decoder(self.registry, configuration.profiles, self.counters)
+        self.decoder = Decoder(self.registry, configuration.profiles, self.counters, self.sessions)
         self.baselines.assets_changed(assets)
         self.position = position
         self.received_at = at
@@ -325,10 +329,11 @@ class Processor:
         self.baselines.assets_changed(snapshot.assets)
         self.baselines.learners = snapshot.learners
         self.counters = Counters(snapshot.counters)
+        self.sessions = Sessions(snapshot.nodes)
         if snapshot.configuration is not None:
             self.configuration = self._configurations[snapshot.configuration]
             self.engine = self._new_engine(self.configuration)
-            self.decoder = Decoder(self.registry, self.configuration.profiles, self.counters)
+            self.decoder = Decoder(self.registry, self.configuration.profiles, self.counters, self.sessions)
             if snapshot.engine is not None:
                 self.engine.restore(snapshot.engine)
         self.position = snapshot.position

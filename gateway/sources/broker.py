@@ -35,6 +35,7 @@ from pathlib import Path
 import psutil
 import structlog
 
+from gateway.core import sparkplug
 from gateway.errors import ConfigError, Mistake, Unavailable
 from gateway.retry import Backoff
 from gateway.sources.gmqtt_ack import AckTally, LinkClosed, OneConnection
@@ -437,10 +438,12 @@ class EmbeddedBroker:
             raise ConfigError([Mistake("settings", None, "mqtt: fleet_users", f"a device is called {clash[0]!r} too")])
         secret = self._secret("broker_secret")
         subjects = [_subject(topic) for topic in options.topics]
+        # All the gateway itself ever says: the wish of a Sparkplug node's rebirth.
+        asked = [_subject(f"{sparkplug.ROOT}/+/NCMD/+")] if sparkplug.TOPICS[0] in options.topics else []
         users = [
-            _user(secret, GATEWAY_USER, [], [*subjects, "$MQTT.sub.>"]),
+            _user(secret, GATEWAY_USER, asked, [*subjects, "$MQTT.sub.>"]),
             *(
-                _user(secret, name, subjects, ["citywatch.v1.*.*.command", "$MQTT.sub.>"])
+                _user(secret, name, subjects, [*asked, "citywatch.v1.*.*.command", "$MQTT.sub.>"])
                 for name in options.fleet_users
             ),
             *(_device(secret, device) for device in sorted(devices)),
@@ -552,8 +555,8 @@ def _check_users(names: Iterable[str], key: str) -> frozenset[str]:
 
 
 def _subject(topic: str) -> str:
-    """An MQTT topic filter as nats writes it; our topics hold no dots."""
-    return topic.replace("/", ".").replace("+", "*")
+    """An MQTT topic filter as nats writes it: a dot within a level is two slashes there."""
+    return topic.replace(".", "\0").replace("/", ".").replace("+", "*").replace("\0", "//")
 
 
 def _device(secret: str, device: str) -> str:

@@ -120,6 +120,12 @@ class MqttSource:
         """Returns when the session exists and is subscribed."""
         await self._up.wait()
 
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Say something once, QoS 0; lost when there is no connection just now."""
+        client = self._client
+        if client is not None and client.is_open and self._up.is_set():
+            client.publish(topic, payload, qos=0)
+
     def stats(self) -> LinkStats:
         client = self._client
         return LinkStats(

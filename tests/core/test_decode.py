@@ -38,7 +38,7 @@ from gateway.core.registry import Registry
 NOW = 1_753_000_000 * SECOND
 CODES = {
     "unknown_topic", "unknown_device", "unknown_profile", "unknown_points", "wrong_device", "wrong_kind", "retained",
-    "too_large", "bad_payload", "bad_time", "empty",
+    "too_large", "bad_payload", "bad_time", "empty", "no_birth",
 }  # fmt: skip
 PROFILES = load_profiles(read_tree(shipped("device_profiles"), *PROFILE_FILES))
 TOPIC = "citywatch/v1/lamp/lc-1/telemetry"

@@ -1,4 +1,4 @@
-"""gateway.sources.hj212: telegrams over real sockets, answered only when they are on disk; whatever else comes is kept."""
+"""gateway.sources.hj212: telegrams over real sockets, answered only when on disk; whatever else comes is kept."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A made-up journal: one evening of a very small city as batches of frames, in everything a journal can hold.
 
-Two lamps, two covers, a pipe and a pump station; good, late, doubled, reordered and broken messages, commands,
+Two lamps, two covers, a pipe, a pump station, a dust station, a Sparkplug gauge and a counter that wraps; good, late, doubled, reordered and broken messages, commands,
 deadlines that only a TICK brings, a change of rules, a new asset, two hours without power, and a restart after them.
 """
 
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import json
+import struct
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -16,6 +18,7 @@ import msgspec
 from gateway.config.bundle import Bundle, compile_bundle, read_bundle
 from gateway.config.settings import Settings
 from gateway.core.assets_json import to_json
+from gateway.core.hj212 import wrap
 from gateway.core.model import (
     HOUR,
     MINUTE,
@@ -45,6 +48,9 @@ ASSETS = (
     Asset("cover-2", "manhole"),
     Asset("pipe-1", "pipe", attributes={"diameter": 1.0, "ground": 4.0}),
     Asset("pump-1", "pump"),
+    Asset("site-1", "site"),
+    Asset("pipe-2", "pipe"),
+    Asset("lamp-3", "lamp"),
 )
 DEVICES = (
     Device("lamp-1", "lamp-1", "generic/json-lamp"),
@@ -53,6 +59,9 @@ DEVICES = (
     Device("cover-2", "cover-2", "generic/json-manhole"),
     Device("pipe-1", "pipe-1", "generic/json-pipe"),
     Device("pump-1", "pump-1", "generic/pump-station-3p", "127.0.0.1:502/1"),
+    Device("dust-1", "site-1", "generic/hj212-dust", "S1"),
+    Device("gauge-2", "pipe-2", "generic/json-pipe", "E.gauge"),
+    Device("volc-3", "lamp-3", "sls/volc2180"),
 )
 LATER = Asset("cover-3", "manhole"), Device("cover-3", "cover-3", "generic/json-manhole")
 
@@ -113,6 +122,33 @@ def modbus(at: Micros, level: int, error: str | None = None) -> Frame:
     return Frame(FrameKind.MODBUS, "modbus", "pump-1", msgspec.msgpack.encode(ModbusCycle(reads)), at)
 
 
+def dust(pm25: int) -> Any:
+    """A telegram of the dust station, made when it is received."""
+
+    def make(at: Micros) -> Frame:
+        moment = datetime.fromtimestamp(at // SECOND + 8 * 3600, UTC).strftime("%Y%m%d%H%M%S")
+        body = f"ST=22;CN=2011;PW=1;MN=S1;Flag=5;CP=&&DataTime={moment};a34004-Rtd={pm25},a34004-Flag=N&&"
+        return Frame(FrameKind.HJ212, "hj212", "S1", wrap(body), at)
+
+    return make
+
+
+def metered(watt_hours: int) -> Any:
+    """A reply of lamp 3's controller, whose energy counter has 24 bits."""
+    data = bytes.fromhex("58c8004c") + watt_hours.to_bytes(3, "big") + bytes.fromhex("03b9015f00037848")
+    return lambda at: Frame(FrameKind.MQTT, "main", "citywatch/v1/lamp/volc-3/telemetry", data, at)
+
+
+# Sparkplug: a birth that calls the level 1 (a double of 0.5), and a message that says only the alias.
+_HALF = b"\x69" + struct.pack("<d", 0.5)
+BIRTH = b"\x12\x14" + b"\x0a\x05level\x10\x01\x20\x0a" + _HALF + b"\x18\x01"
+ALIASED = b"\x12\x0b" + b"\x10\x01" + _HALF + b"\x18\x02"
+
+
+def sparkplug(what: str, payload: bytes) -> Any:
+    return lambda at: Frame(FrameKind.MQTT, "main", f"spBv1.0/G/{what}", payload, at)
+
+
 @functools.cache
 def evening() -> tuple[tuple[Frame, ...], ...]:
     """The journal: position n is ``evening()[n - 1]``."""
@@ -158,6 +194,14 @@ def evening() -> tuple[tuple[Frame, ...], ...]:
         lambda at: msgspec.structs.replace(stamped, received_at=at),
         lambda at: msgspec.structs.replace(stamped, received_at=at),
     )
+    step(
+        5,
+        dust(35),
+        metered(16_777_000),
+        sparkplug("NBIRTH/E", b"\x18\x00"),
+        sparkplug("DBIRTH/E/gauge", BIRTH),
+    )
+    step(5, dust(37), metered(500), sparkplug("DDATA/E/gauge", ALIASED))
     step(5, lambda at: modbus(at, 1), lambda at: modbus(at, 1, "no answer in 3 s"))
     step(5, said("cover-1", {"tilt": 21.0}), said("lamp-1", dark, kind="lamp"))  # manhole-tilted and lamp-out pend
     step(31, lambda at: control(FrameKind.TICK, b"", at))  # … and the first is raised with no further message

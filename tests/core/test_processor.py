@@ -110,6 +110,9 @@ def test_the_evening_holds_what_the_replay_must_survive() -> None:
     assert set(total.rejected) == {"unknown_device", "bad_payload", "retained"}
     assert {r.quality for r in readings(outcomes)} == {Quality.GOOD, Quality.BAD}
     assert any(r.historical for r in readings(outcomes))
+    assert [r.value for r in readings(outcomes) if r.point == "energy"] == [16777.0, 16777.716]
+    assert [r.value for r in readings(outcomes) if r.asset == "pipe-2" and r.point == "level"] == [0.5, 0.5]
+    assert [r.value for r in readings(outcomes) if r.point == "pm25"] == [35, 37]
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"{}", msgspec.msgpack.encode({"version": 99})])

@@ -1,7 +1,8 @@
 """A made-up journal: one evening of a very small city as batches of frames, in everything a journal can hold.
 
-Two lamps, two covers, a pipe, a pump station, a dust station, a Sparkplug gauge and a counter that wraps; good, late, doubled, reordered and broken messages, commands,
-deadlines that only a TICK brings, a change of rules, a new asset, two hours without power, and a restart after them.
+Lamps, covers, pipes, a pump station, a dust station, a Sparkplug gauge and a counter that wraps; good, late, doubled,
+reordered and broken messages, commands, deadlines that only a TICK brings, a change of rules, a new asset, two hours
+without power, and a restart after them.
 """
 
 from __future__ import annotations

@@ -277,12 +277,12 @@ class Decoder:
                     return Decoded(None, [], None, (address.event,))
                 name = f"{address.edge}.{address.device}"[:MAX_NAME]
                 return Decoded(None, [], Rejection("unknown_device", f"no device {name!r} is registered", name))
-            mounted = self._stations.get(frame.address)
+            mounted = self._stations.get(device.device)
             if mounted is None or not mounted.stands(self._registry):
                 found = self._mount(device, device.address or device.device, _POLLED)
                 if isinstance(found, Rejection):
                     return Decoded(device.device, [], found)
-                mounted = self._stations[frame.address] = found
+                mounted = self._stations[device.device] = found
             return self._named_values(mounted, samples, frame, address.event)
         except Refused as refused:
             return Decoded(None, [], Rejection(refused.code, str(refused), speaker))
@@ -315,16 +315,16 @@ class Decoder:
         except Refused as refused:
             return Decoded(None, [], Rejection(refused.code, str(refused)))
         station = telegram.station
-        mounted = self._stations.get(station)
+        device = self._registry.device_by_address(station)
+        if device is None:
+            unknown = station[:MAX_NAME]
+            return Decoded(None, [], Rejection("unknown_device", f"no device {unknown!r} is registered", unknown))
+        mounted = self._stations.get(device.device)
         if mounted is None or not mounted.stands(self._registry):
-            device = self._registry.device_by_address(station)
-            if device is None:
-                name = station[:MAX_NAME]
-                return Decoded(None, [], Rejection("unknown_device", f"no device {name!r} is registered", name))
             found = self._mount(device, station, _POLLED)
             if isinstance(found, Rejection):
                 return Decoded(device.device, [], found)
-            mounted = self._stations[station] = found
+            mounted = self._stations[device.device] = found
         name = mounted.device.device
         shape = mounted.plan.profile.payload
         if mounted.plan.profile.transport is not Transport.HJ212 or not isinstance(shape, JsonPayload):

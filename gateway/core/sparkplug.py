@@ -75,10 +75,11 @@ class Address(msgspec.Struct, frozen=True):
 
 
 class Node(msgspec.Struct, array_like=True):
-    """An edge node. ``aliases``: device ("" for the node itself) → alias → (name, datatype)."""
+    """An edge node. ``birth``: number and time of its newest birth. ``aliases``: device ("" for the node itself) →
+    alias → (name, datatype)."""
 
     sequence: int
-    birth: int | None
+    birth: tuple[int | None, int | None]
     online: bool
     aliases: dict[str, dict[int, tuple[str, int]]]
     asked_at: Micros = 0
@@ -107,7 +108,7 @@ class Sessions:
             node = self._born(address, payload)
         elif address.event == "NDEATH":
             # The last will of a connection before the present one says nothing about it.
-            if node is not None and _birth_number(payload) in (node.birth, None):
+            if node is not None and _birth_number(payload) in (node.birth[0], None):
                 node.online = False
             return [Sample({"online": False})]
         elif node is None or not node.online:
@@ -136,17 +137,25 @@ class Sessions:
         return wanted
 
     def _born(self, address: Address, payload: Payload) -> Node:
-        if address.node not in self.nodes and len(self.nodes) >= MAX_NODES:
+        before = self.nodes.get(address.node)
+        if before is None and len(self.nodes) >= MAX_NODES:
             raise Refused("bad_payload", f"more than {MAX_NODES} edge nodes")
-        asked = self.nodes[address.node].asked_at if address.node in self.nodes else 0
-        node = self.nodes[address.node] = Node(payload.sequence or 0, _birth_number(payload), True, {}, asked)
+        birth = (_birth_number(payload), payload.time)
+        if before is not None and before.online and before.birth == birth and payload.time is not None:
+            return before  # the same birth delivered again: its devices need not be born again
+        asked = before.asked_at if before is not None else 0
+        node = self.nodes[address.node] = Node(payload.sequence or 0, birth, True, {}, asked)
         return node
 
     def _count(self, node: Node, address: Address, payload: Payload, now: Micros) -> None:
-        """A number left out is a message lost: what it said, a rebirth says again."""
+        """A number left out is a message lost: what it said, a rebirth says again. One of before is a message that was
+        delivered again."""
         if payload.sequence is None:
             return
-        if payload.sequence != (node.sequence + 1) % 256:
+        ahead = (payload.sequence - node.sequence) % 256
+        if ahead == 0 or ahead > 128:
+            return
+        if ahead > 1:
             self._ask(address, now)
         node.sequence = payload.sequence
 
@@ -176,7 +185,7 @@ class Sessions:
         if node is None:
             if len(self.nodes) >= MAX_NODES:
                 return
-            node = self.nodes[address.node] = Node(0, None, False, {})
+            node = self.nodes[address.node] = Node(0, (None, None), False, {})
         if not node.asked_at or now - node.asked_at >= REBIRTH_EVERY:
             node.asked_at = now
             self.wanted.append(address.node)

@@ -159,6 +159,19 @@ def test_a_number_left_out_and_an_unknown_alias_ask_for_a_rebirth_and_what_can_b
     assert plant.sessions.take_wanted() == ["G/E"]
 
 
+def test_messages_delivered_again_change_nothing() -> None:
+    plant = Plant()
+    plant.born()
+    birth = payload(metric("bdSeq", value=1, datatype=UINT64), seq=0)
+    for seq in (2, 3, 3, 2, 3, 4):
+        assert values(plant.hear("DDATA/E/gauge", payload(metric(alias=1, value=1.0), seq=seq))) == {"level": 1.0}
+    plant.hear("NBIRTH/E", birth)
+    assert values(plant.hear("DDATA/E/gauge", payload(metric(alias=1, value=1.5), seq=5))) == {"level": 1.5}
+    assert plant.sessions.take_wanted() == []
+    plant.hear("NBIRTH/E", payload(metric("bdSeq", value=1, datatype=UINT64), seq=0, time=MS + 1))  # a new one
+    assert plant.hear("DDATA/E/gauge", payload(metric(alias=1, value=1.5), seq=1)).rejection is not None
+
+
 def test_the_sequence_goes_from_255_to_0() -> None:
     plant = Plant()
     plant.born()

@@ -57,7 +57,7 @@ from gateway.sinks.cursor import FileCursor
 from gateway.sinks.forwarder import Forwarder
 from gateway.sinks.influx import AssetTags, InfluxSink
 from gateway.snapshots import SnapshotFolder
-from gateway.sources.broker import BrokerOptions, EmbeddedBroker, loss_window, secret_file
+from gateway.sources.broker import USER_NAME, BrokerOptions, EmbeddedBroker, loss_window, secret_file
 from gateway.sources.hj212 import Hj212Options, Hj212Source
 from gateway.sources.modbus import ModbusEndpoint, ModbusOptions, ModbusSource, ModbusUnit, endpoints
 from gateway.sources.mqtt import MqttOptions, MqttSource
@@ -120,6 +120,7 @@ class Gateway:
         self._sources: dict[str, asyncio.Task[None]] = {}
         self._routes: tuple[routing.Route, ...] = (routing.Route(("log",)),)
         self._rewire_wanted = False
+        self._wired = asyncio.Event()
         self._reload_wanted = asyncio.Event()
         self.reload_mistakes: list[Mistake] = []
         self.mqtt: list[MqttSource] = []
@@ -358,7 +359,14 @@ class Gateway:
         for first in range(0, len(new_devices), ASSETS_AT_ONCE):
             await self.pipeline.apply_assets(to_json([], new_devices[first : first + ASSETS_AT_ONCE]))
         self._rewire_wanted = True
+        self._wired.clear()
         log.info("assets in force", assets=len(new_assets), devices=len(new_devices))
+
+    async def wired(self) -> None:
+        """Returns when the sources know the devices in force, or after ten seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                await self._wired.wait()
 
     async def _take_letters(self) -> None:
         """Assets handed over by ``import-assets``."""
@@ -439,13 +447,16 @@ class Gateway:
         log.info("sparkplug rebirth asked for", node=node)
 
     def _mqtt_devices(self) -> list[str]:
+        """Those that log in to the embedded broker themselves. A name that cannot be a user's (a Sparkplug device's
+        ``edge.device``) comes in through somebody else's connection."""
         profiles = self._profiles()
-        return [
+        names = (
             device.address or device.device
             for device in self.pipeline.processor.registry.devices()
             if device.profile in profiles
             and profiles[device.profile].transport not in (Transport.MODBUS, Transport.HJ212)
-        ]
+        )
+        return [name for name in names if USER_NAME.fullmatch(name)]
 
     def _wanted_endpoints(self) -> tuple[ModbusEndpoint, ...]:
         """One worker's task for every address that a Modbus device names."""
@@ -536,6 +547,8 @@ class Gateway:
             if self._rewire_wanted:
                 self._rewire_wanted = False
                 await self._rewire(group)
+            if not self._rewire_wanted:
+                self._wired.set()
             # The sign of life comes from what matters: everything journaled a moment ago has been decided.
             async with asyncio.timeout(60):
                 await self.pipeline.settled()

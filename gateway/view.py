@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.app import Gateway
+    from gateway.sources.broker import EmbeddedBroker
 
 RATE_SAMPLES = 11  # one a second: rates are over the last ten seconds
 HISTORY_BEHIND = 600  # batches; the historian is a follower, but ten minutes of a quiet county is worth a word
@@ -77,7 +78,24 @@ class GatewayView:
         if self.is_registered(device.device):
             raise ConfigError([Mistake("claim", None, "device", f"{device.device} is registered already")])
         await self._gateway.apply_assets([], [device])
+        await self._gateway.wired()
         return device
+
+    async def issue_credentials(self, device_id: str) -> tuple[str, str]:
+        broker, user = self._at_broker(device_id)
+        return user, await broker.issue(user)
+
+    async def revoke_credentials(self, device_id: str) -> None:
+        broker, user = self._at_broker(device_id)
+        await broker.revoke(user)
+
+    def _at_broker(self, device_id: str) -> tuple[EmbeddedBroker, str]:
+        device = self._gateway.pipeline.processor.registry.device(device_id)
+        broker = self._gateway.broker
+        if device is None or broker is None:
+            said = "there is no embedded broker" if broker is None else f"there is no device {device_id}"
+            raise ConfigError([Mistake("credentials", None, "device", said)])
+        return broker, device.address or device.device
 
     def points(self, asset_id: str) -> Sequence[PointView]:
         processor = self._gateway.pipeline.processor

@@ -39,6 +39,10 @@ def routes(gateway: ConsolePort) -> APIRouter:
     records = gateway.records
     querying = asyncio.Semaphore(QUERIES)
 
+    async def noted(who: Principal, action: str, device: str, why: str | None = None) -> None:
+        line = AuditRow(0, gateway.now(), who.name, who.channel, action, device, "done", why)
+        await records.add_audit(f"{action}:{secrets.token_hex(16)}", line)
+
     async def existing(asset_id: str) -> AssetRow:
         row = await records.asset(asset_id)
         if row is None:
@@ -96,6 +100,28 @@ def routes(gateway: ConsolePort) -> APIRouter:
         """The electronics, by id; those now mounted on ``asset`` when it is given."""
         return await page(records.devices(asset, limit, cursor), views.device)
 
+    @router.post("/devices/{device_id}/credentials", response_model=models.CredentialsView, status_code=201)
+    async def issue_credentials(
+        device_id: str, who: Annotated[Principal, Depends(needs(Role.ADMIN))]
+    ) -> dict[str, str]:
+        """A new password at the embedded broker; the one before is void at once. Needs the role admin."""
+        try:
+            user, password = await gateway.issue_credentials(device_id)
+        except ConfigError as error:
+            raise Problem("invalid", "; ".join(m.message for m in error.mistakes)) from error
+        await noted(who, "issue-credentials", device_id)
+        return {"user": user, "password": password}
+
+    @router.delete("/devices/{device_id}/credentials", status_code=204)
+    async def revoke_credentials(device_id: str, who: Annotated[Principal, Depends(needs(Role.ADMIN))]) -> Response:
+        """The device may not log in to the embedded broker until credentials are issued again. Needs the role admin."""
+        try:
+            await gateway.revoke_credentials(device_id)
+        except ConfigError as error:
+            raise Problem("invalid", "; ".join(m.message for m in error.mistakes)) from error
+        await noted(who, "revoke-credentials", device_id)
+        return Response(status_code=204)
+
     @router.get("/unknown-devices", response_model=list[models.StrangerView])
     async def unknown_devices(limit: Limit = 100) -> list[dict[str, Any]]:
         """Devices that speak and are not registered, as far as their frames are kept; the newest first."""
@@ -122,8 +148,7 @@ def routes(gateway: ConsolePort) -> APIRouter:
             device = await gateway.claim(wanted)
         except ConfigError as error:
             raise Problem("invalid", "; ".join(f"{m.key}: {m.message}" for m in error.mistakes)) from error
-        line = AuditRow(0, gateway.now(), who.name, who.channel, "claim", device.device, "done", body.why)
-        await records.add_audit(f"claim:{secrets.token_hex(16)}", line)
+        await noted(who, "claim", device.device, body.why)
         return views.device(device)
 
     @router.get("/readings", response_model=models.ReadingsView)

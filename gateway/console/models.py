@@ -276,6 +276,13 @@ class DeviceView(Out):
     attributes: dict[str, str | float | bool]
 
 
+class CredentialsView(Out):
+    """How a device logs in to the embedded broker. ``password`` is shown this once."""
+
+    user: str
+    password: str
+
+
 class StrangerView(Out):
     """A device that speaks and is not registered. Its frames: ``GET /rejected?device=``."""
 

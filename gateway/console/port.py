@@ -139,6 +139,15 @@ class ConsolePort(Protocol):
         mistakes."""
         ...
 
+    async def issue_credentials(self, device_id: str) -> tuple[str, str]:
+        """User name and a new password of a device at the embedded broker. Raises ConfigError for a device that does
+        not log in there."""
+        ...
+
+    async def revoke_credentials(self, device_id: str) -> None:
+        """The device may not log in until credentials are issued again. Raises as ``issue_credentials``."""
+        ...
+
     def points(self, asset_id: str) -> Sequence[PointView]:
         """Current values of an asset, by name; empty when nothing was ever heard of it."""
         ...

@@ -201,8 +201,48 @@ class EmbeddedBroker:
         return f"mqtt://127.0.0.1:{self._port}"
 
     def password(self, user: str) -> str:
-        """The password of a device, a fleet user or the gateway; the same for ever as long as the secret stays."""
-        return derived_password(self._secret("broker_secret"), user)
+        """The password of a device, a fleet user or the gateway; the same as long as the secret stays and nobody issues
+        another one."""
+        return derived_password(self._secret("broker_secret"), user, abs(self._issued().get(user, 0)))
+
+    async def issue(self, device: str) -> str:
+        """A new password for ``device``; what it had is void, and a connection with it is cut. Raises ConfigError for a
+        device that does not log in here, Unavailable when the broker does not take it (then nothing has changed)."""
+        await self._reissue(device, revoked=False)
+        return self.password(device)
+
+    async def revoke(self, device: str) -> None:
+        """``device`` may not log in until a password is issued again. Raises as ``issue``."""
+        await self._reissue(device, revoked=True)
+
+    async def _reissue(self, device: str, *, revoked: bool) -> None:
+        async with self._changing:
+            if device not in self._devices:
+                said = f"{device} does not log in to the embedded broker"
+                raise ConfigError([Mistake("credentials", None, "device", said)])
+            before = self._issued()
+            number = abs(before.get(device, 0)) + 1
+            self._keep_issued({**before, device: -number if revoked else number})
+            try:
+                await self._reload()
+            except (ConfigError, Unavailable):
+                self._keep_issued(before)
+                raise
+
+    def _issued(self) -> dict[str, int]:
+        """Device → how many passwords it was given beyond its first; below 0: revoked."""
+        try:
+            found: dict[str, int] = json.loads(self._issued_file.read_text())
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def _keep_issued(self, issued: Mapping[str, int]) -> None:
+        _write_private(self._issued_file, json.dumps(issued, sort_keys=True))
+
+    @property
+    def _issued_file(self) -> Path:
+        return self._options.secrets / "issued-passwords.json"
 
     def source_options(self, source_id: str) -> MqttOptions:
         """How our own source reads this broker."""
@@ -436,7 +476,7 @@ class EmbeddedBroker:
         clash = sorted(set(options.fleet_users) & devices)
         if clash:
             raise ConfigError([Mistake("settings", None, "mqtt: fleet_users", f"a device is called {clash[0]!r} too")])
-        secret = self._secret("broker_secret")
+        secret, issued = self._secret("broker_secret"), self._issued()
         subjects = [_subject(topic) for topic in options.topics]
         # All the gateway itself ever says: the wish of a Sparkplug node's rebirth.
         asked = [_subject(f"{sparkplug.ROOT}/+/NCMD/+")] if sparkplug.TOPICS[0] in options.topics else []
@@ -446,7 +486,11 @@ class EmbeddedBroker:
                 _user(secret, name, subjects, [*asked, "citywatch.v1.*.*.command", "$MQTT.sub.>"])
                 for name in options.fleet_users
             ),
-            *(_device(secret, device) for device in sorted(devices)),
+            *(
+                _device(secret, device, issued.get(device, 0))
+                for device in sorted(devices)
+                if issued.get(device, 0) >= 0
+            ),
         ]
         return CONFIG.format(
             port=self._port or -1,
@@ -498,9 +542,10 @@ def find_server() -> Path:
     return Path(found)
 
 
-def derived_password(secret: str, user: str) -> str:
-    """192 bits of HMAC-SHA256 over the user's name, as 32 letters."""
-    digest = hmac.new(bytes.fromhex(secret), f"citywatch broker v1 {user}".encode(), hashlib.sha256).digest()
+def derived_password(secret: str, user: str, number: int = 0) -> str:
+    """192 bits of HMAC-SHA256 over the user's name, as 32 letters. ``number``: which of its passwords, from 0."""
+    named = f"citywatch broker v1 {user}" + (f" {number}" if number else "")
+    digest = hmac.new(bytes.fromhex(secret), named.encode(), hashlib.sha256).digest()
     return base64.urlsafe_b64encode(digest[:24]).decode()
 
 
@@ -559,16 +604,16 @@ def _subject(topic: str) -> str:
     return topic.replace(".", "\0").replace("/", ".").replace("+", "*").replace("\0", "//")
 
 
-def _device(secret: str, device: str) -> str:
+def _device(secret: str, device: str, number: int) -> str:
     own = f"citywatch.v1.*.{device}"
-    return _user(secret, device, [f"{own}.telemetry", f"{own}.status"], [f"{own}.command", "$MQTT.sub.>"])
+    return _user(secret, device, [f"{own}.telemetry", f"{own}.status"], [f"{own}.command", "$MQTT.sub.>"], number)
 
 
-def _user(secret: str, name: str, publish: list[str], subscribe: list[str]) -> str:
+def _user(secret: str, name: str, publish: list[str], subscribe: list[str], number: int = 0) -> str:
     """One line of the users list. Plain passwords: whoever may read this 0600 file may read the secret beside it."""
     may_publish = json.dumps(publish) if publish else '{ deny: ">" }'
     return (
-        f'{{ user: "{name}", password: "{derived_password(secret, name)}", allowed_connection_types: ["MQTT"], '
+        f'{{ user: "{name}", password: "{derived_password(secret, name, number)}", allowed_connection_types: ["MQTT"], '
         f"permissions: {{ publish: {may_publish}, subscribe: {json.dumps(subscribe)} }} }}"
     )
 

@@ -6,11 +6,14 @@ another's place on an asset goes on with the asset's history.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
+import pytest
 import yaml
 
 from bench.faults.processes import free_port
@@ -89,3 +92,27 @@ async def test_a_stranger_is_seen_claimed_and_heard(tmp_path: Path) -> None:
                 return [row["value"] for row in found["items"]] == [90, 91]
 
             await gateway.until(both, "one history of both devices")
+
+        url, path = f"mqtt://127.0.0.1:{port}", "devices/new-lc/credentials"
+        first = derived_password(secret, "new-lc")
+        async with publisher(url, "new-lc", first) as device:
+            issued = await gateway.post(path, {})
+            assert issued.status_code == 201, issued.text
+            assert (issued.json()["user"], issued.json()["password"] != first) == ("new-lc", True)
+            with pytest.raises(aiomqtt.MqttError):  # its connection was cut
+                async with asyncio.timeout(10):
+                    await anext(device.messages)
+        with pytest.raises(aiomqtt.MqttError):
+            async with publisher(url, "new-lc", first):
+                pass
+        second = issued.json()["password"]
+        async with publisher(url, "new-lc", second) as device:
+            await device.publish("citywatch/v1/lamp/new-lc/telemetry", b'{"power": 92}', qos=1)
+        await gateway.received(7)
+        async with gateway.client() as client:
+            assert (await client.delete(path)).status_code == 204
+        await gateway.process.kill()
+        await gateway.start()
+        with pytest.raises(aiomqtt.MqttError):
+            async with publisher(url, "new-lc", second):
+                pass

@@ -139,6 +139,14 @@ class SmallGateway:
         self.claimed[str(wanted["address"] or wanted["device"])] = device
         return device
 
+    async def issue_credentials(self, device_id: str) -> tuple[str, str]:
+        if device_id != "d-1":
+            raise ConfigError([Mistake("credentials", None, "device", f"there is no device {device_id}")])
+        return "d-1", "a new password"
+
+    async def revoke_credentials(self, device_id: str) -> None:
+        await self.issue_credentials(device_id)
+
     def points(self, asset_id: str) -> Sequence[PointView]:
         if asset_id != "lamp-1":
             return []

@@ -336,6 +336,20 @@ async def test_strangers_are_listed_newest_first_and_claimed_by_a_supervisor(tmp
         assert (line["who"], line["subject"], line["why"]) == ("supervisor-1", "g-7", "new")
 
 
+async def test_credentials_are_issued_and_revoked_by_an_administrator(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client() as client:
+        path = "/api/v1/devices/d-1/credentials"
+        async with console.client(Role.SUPERVISOR) as supervisor:
+            assert (await supervisor.post(path)).status_code == 403
+            assert (await supervisor.delete(path)).status_code == 403
+        issued = await client.post(path)
+        assert (issued.status_code, issued.json()) == (201, {"user": "d-1", "password": "a new password"})
+        assert (await client.delete(path)).status_code == 204
+        assert (await client.post("/api/v1/devices/d-9/credentials")).status_code == 422
+        actions = [one["action"] for one in (await client.get("/api/v1/audit")).json()["items"]]
+        assert actions[:2] == ["revoke-credentials", "issue-credentials"]
+
+
 async def test_metrics_are_prometheus_text(tmp_path: Path) -> None:
     async with running(tmp_path) as console, console.client() as client:
         answer = await client.get("/metrics")

@@ -211,7 +211,7 @@ def test_what_cannot_be_decoded_is_exit_1_with_the_error_in_the_answer(cli: Cli,
     ("words", "says"),
     [
         (["generic/json-lmap", "--json", "{}"], "did you mean `generic/json-lamp`"),
-        (["generic/json-lamp"], "give one of --hex, --json and --modbus"),
+        (["generic/json-lamp"], "give one of --hex, --json, --modbus and --hj212"),
         (["generic/json-lamp", "--json", "{}", "--hex", "00"], "give one of"),
         (["milesight/em320-tilt", "--hex", "01zz"], "not hexadecimal"),
         (["eastron/sdm630", "--modbus", "4:0"], "write 4:0:43663333"),

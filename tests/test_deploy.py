@@ -35,10 +35,11 @@ def test_the_example_settings_are_right_and_name_every_part() -> None:
 
 def test_the_commented_parts_of_the_example_are_right_too() -> None:
     text = (DEPLOY / "citywatch.yaml").read_text()
-    shown = re.sub(r"^( *)# (?=- id|  |sinks:|receivers:)", r"\1", text, flags=re.MULTILINE)
+    shown = re.sub(r"^( *)# (?=- id|  |hj212:|sinks:|receivers:)", r"\1", text, flags=re.MULTILINE)
     settings = parse_settings(shown, "citywatch.yaml", Path("/etc/citywatch"), {})
     assert [m.id for m in settings.mqtt] == ["main", "county"]
     assert settings.mqtt[1].password_file == Path("/etc/citywatch/secrets/county.password")
+    assert [(h.id, h.port) for h in settings.hj212] == [("dust", 9212)]
     assert [s.name for s in settings.sinks] == ["county-influx"]
     assert [r.name for r in settings.receivers] == ["duty-desk"]
 

@@ -108,7 +108,7 @@ def routes(gateway: ConsolePort) -> APIRouter:
         try:
             user, password = await gateway.issue_credentials(device_id)
         except ConfigError as error:
-            raise Problem("invalid", "; ".join(m.message for m in error.mistakes)) from error
+            raise Problem("not_found", "; ".join(m.message for m in error.mistakes)) from error
         await noted(who, "issue-credentials", device_id)
         return {"user": user, "password": password}
 
@@ -118,7 +118,7 @@ def routes(gateway: ConsolePort) -> APIRouter:
         try:
             await gateway.revoke_credentials(device_id)
         except ConfigError as error:
-            raise Problem("invalid", "; ".join(m.message for m in error.mistakes)) from error
+            raise Problem("not_found", "; ".join(m.message for m in error.mistakes)) from error
         await noted(who, "revoke-credentials", device_id)
         return Response(status_code=204)
 

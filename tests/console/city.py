@@ -133,7 +133,7 @@ class SmallGateway:
         return name in ("d-1", "d-2", *self.claimed)
 
     async def claim(self, wanted: Mapping[str, object]) -> Device:
-        if wanted["asset"] != "lamp-2":
+        if wanted["asset"] == "lamp-9":
             raise ConfigError([Mistake("claim", None, "asset", f"there is no asset `{wanted['asset']}`")])
         device = Device(str(wanted["device"]), "lamp-2", str(wanted["profile"]), str(wanted["address"]))
         self.claimed[str(wanted["address"] or wanted["device"])] = device

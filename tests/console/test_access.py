@@ -17,6 +17,9 @@ from tests.console.city import Running, record, running, step
 PUBLIC = {("GET", "/api/v1/health"), ("POST", "/api/v1/session")}
 NEEDS = {
     ("GET", "/api/v1/audit"): Role.SUPERVISOR,
+    ("POST", "/api/v1/unknown-devices/{name}/claim"): Role.SUPERVISOR,
+    ("POST", "/api/v1/devices/{device_id}/credentials"): Role.ADMIN,
+    ("DELETE", "/api/v1/devices/{device_id}/credentials"): Role.ADMIN,
     ("GET", "/api/v1/tokens"): Role.ADMIN,
     ("POST", "/api/v1/tokens"): Role.ADMIN,
     ("DELETE", "/api/v1/tokens/{name}"): Role.ADMIN,
@@ -40,6 +43,8 @@ NEEDS = {
 }
 FILLED = {"{alarm_id}": "lamp-1%2Flamp-out", "{asset_id}": "lamp-1", "{name}": "nobody"}
 ANY_BODY = {
+    "asset": "lamp-2",
+    "profile": "generic/json-lamp",
     "rev": 999,
     "comment": "c",
     "reason": "r",

@@ -69,6 +69,7 @@ log = structlog.get_logger("gateway")
 SWITCH_S = (
     0.001  # how long the historian's thread may keep the deciding one waiting; Python's own 5 ms is an alarm late
 )
+LOG = "log"  # the receiver that is always there, and no person
 STOP_TIMEOUT_S = 4.0  # a stop has 5 s in all (reliability F04)
 MONITOR_S = 1.0
 ASSETS_AT_ONCE = 1_000  # a portion small enough that messages are decided between two of them
@@ -118,7 +119,7 @@ class Gateway:
         self._lock = DataLock(settings.data)
         self._stop = asyncio.Event()
         self._sources: dict[str, asyncio.Task[None]] = {}
-        self._routes: tuple[routing.Route, ...] = (routing.Route(("log",)),)
+        self._routes: tuple[routing.Route, ...] = (routing.Route((LOG,), simulated=None),)
         self._rewire_wanted = False
         self._wired = asyncio.Event()
         self._reload_wanted = asyncio.Event()
@@ -164,7 +165,8 @@ class Gateway:
         self.journal = await EmbeddedJournal.open(data)
         stack.push_async_callback(self.journal.close)
         self.receivers = self._make_receivers(stack)
-        self.store = await Store.open(data, receivers=self._told)
+        for_simulated = frozenset({LOG, *(options.name for options in settings.receivers if options.simulated)})
+        self.store = await Store.open(data, receivers=self._told, for_simulated=for_simulated)
         stack.push_async_callback(self.store.close)
         kept = settings.historian
         self.historian = await Historian.open(
@@ -504,14 +506,13 @@ class Gateway:
         return routing.receivers(transition, rule, self._routes)
 
     def _make_receivers(self, stack: contextlib.AsyncExitStack) -> dict[str, Receiver]:
-        receivers: dict[str, Receiver] = {"log": LogReceiver()}
+        receivers: dict[str, Receiver] = {LOG: LogReceiver()}
         for options in self.settings.receivers:
             webhook = WebhookReceiver(options.url, _secret(options.secret_file), allow_loopback=options.allow_loopback)
             stack.push_async_callback(webhook.close)
             receivers[options.name] = webhook
-            self._routes += (
-                routing.Route((options.name,), Level[options.level], tuple(options.kinds), options.groups),
-            )
+            level, kinds = Level[options.level], tuple(options.kinds)
+            self._routes += (routing.Route((options.name,), level, kinds, options.groups, options.simulated),)
         return receivers
 
     def _describe(self, asset_id: str) -> AssetTags:

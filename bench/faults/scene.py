@@ -84,7 +84,7 @@ class Scene:
                 "console": {"port": 0},
                 "assets": [str(load.assets), str(_strangers(folder))],
                 "snapshots": {"frames": 1_000, "interval": "2s"},
-                "receivers": [{"name": "witness", "url": witness.url, "allow_loopback": True}],
+                "receivers": [{"name": "witness", "url": witness.url, "allow_loopback": True, "simulated": True}],
             }
             both = usual | settings
             gateway = GatewayProcess(folder, both, data or folder / "data", environment or {})

@@ -116,8 +116,10 @@ def table(assets: Sequence[Asset], devices: Sequence[Device]) -> tuple[list[str]
     links = sorted({name for asset in assets for name in asset.links})
     attributes = sorted({name for asset in assets for name in asset.attributes})
     of_devices = sorted({name for device in devices for name in device.attributes})
+    marks = ("simulated",) if any(asset.simulated for asset in assets) else ()
     columns = [
         *ASSET_COLUMNS,
+        *marks,
         *(f"link.{name}" for name in links),
         *(f"attr.{name}" for name in attributes),
         *DEVICE_COLUMNS,
@@ -129,7 +131,7 @@ def table(assets: Sequence[Asset], devices: Sequence[Device]) -> tuple[list[str]
     def rows() -> Iterator[list[Any]]:
         for asset in assets:
             about = [
-                *(getattr(asset, column) for column in ASSET_COLUMNS),
+                *(getattr(asset, column) for column in (*ASSET_COLUMNS, *marks)),
                 *(asset.links.get(name) for name in links),
                 *(asset.attributes.get(name) for name in attributes),
             ]
@@ -202,6 +204,7 @@ def document_json(assets: Sequence[Asset], devices: Sequence[Device]) -> bytes:
             {column: value for column in ASSET_COLUMNS if (value := getattr(asset, column)) not in (None, "")}
             | ({"links": dict(asset.links)} if asset.links else {})
             | ({"attributes": dict(asset.attributes)} if asset.attributes else {})
+            | ({"simulated": True} if asset.simulated else {})
             for asset in assets
         ],
         "devices": [

@@ -98,7 +98,19 @@ HEADINGS: dict[str, str] = {
     "设备型号": "profile", "部件编码": "attr.component_code", "地址": "address", "上报周期": "expected_interval",
 }  # fmt: skip
 
-_ASSET_KEYS = ("asset", "kind", "name", "road", "town", "unit", "longitude", "latitude", "links", "attributes")
+_ASSET_KEYS = (
+    "asset",
+    "kind",
+    "name",
+    "road",
+    "town",
+    "unit",
+    "longitude",
+    "latitude",
+    "links",
+    "attributes",
+    "simulated",
+)
 _DEVICE_KEYS = ("device", "asset", "profile", "address", "expected_interval", "attributes")
 ENDINGS = (".csv", ".xlsx", ".geojson", ".yaml", ".yml", ".json")
 _PREFIXES = ("link.", "attr.", "device.")  # device.NAME is an attribute of the device
@@ -182,9 +194,17 @@ class _Book:
             entry.wrong(missing, f"`{missing}` is missing: give both coordinates or neither")
         texts = {key: entry.text(key) for key in ("name", "road", "town", "unit")}
         attributes = entry.attributes()
+        simulated = entry.truth("simulated")
         if not entry.failed and asset_id is not None and kind is not None:
             self.assets[asset_id] = Asset(
-                asset_id, kind, **texts, longitude=longitude, latitude=latitude, links=links, attributes=attributes
+                asset_id,
+                kind,
+                **texts,
+                longitude=longitude,
+                latitude=latitude,
+                links=links,
+                attributes=attributes,
+                simulated=simulated,
             )
 
     def add_device(self, given: Mapping[str, Any], file: str, where: Where) -> None:
@@ -249,6 +269,14 @@ class _Entry:
         elif _UNPRINTABLE.search(value):
             self.wrong(key, "holds a control character")
         return value.strip()
+
+    def truth(self, key: str) -> bool:
+        value = self.given.get(key)
+        if value in (None, ""):
+            return False
+        if value not in (True, False, "true", "false"):
+            self.wrong(key, f"must be true or false, not {value!r:.40}")
+        return value in (True, "true")
 
     def identifier(self, key: str, pattern: re.Pattern[str], allowed: str) -> str | None:
         """An id, None after a mistake."""

@@ -110,6 +110,7 @@ def _assets() -> dict[str, Any]:
             "latitude": degrees,
             "links": {"type": "object", "properties": dict.fromkeys(LINKS, text), "additionalProperties": text},
             "attributes": attributes,
+            "simulated": {"type": "boolean"},
         },
         "required": ["asset", "kind"],
         "additionalProperties": False,

@@ -146,7 +146,8 @@ class ReceiverSettings(_Settings):
     """A signed JSON webhook that is told about alarms; ``secret_file`` holds the HMAC key.
 
     Told of what is at least as severe as ``level`` and, where these say something, of one of ``kinds`` of assets and
-    of rules that name one of ``groups`` in their ``notify``.
+    of rules that name one of ``groups`` in their ``notify``. ``simulated: true``: a receiver of tests, told of
+    simulated assets and never of real ones; all others are told of real ones only.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
@@ -156,6 +157,7 @@ class ReceiverSettings(_Settings):
     level: Literal["I", "II", "III", "IV"] = "IV"
     kinds: tuple[Literal[KINDS], ...] = ()  # type: ignore[valid-type]
     groups: tuple[str, ...] = ()
+    simulated: bool = False
 
 
 class SnapshotSettings(_Settings):

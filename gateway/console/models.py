@@ -262,6 +262,7 @@ class AssetView(Out):
     latitude: float | None
     links: dict[str, str]
     attributes: dict[str, str | float | bool]
+    simulated: bool
     state: Literal["normal", "alarm"]
     standing_alarms: int
     worst_level: LevelName | None

@@ -193,6 +193,7 @@ def asset(row: AssetRow) -> dict[str, Any]:
         "latitude": thing.latitude,
         "links": thing.links,
         "attributes": thing.attributes,
+        "simulated": thing.simulated,
         "state": row.state.value,
         "standing_alarms": row.standing_alarms,
         "worst_level": None if row.worst_level is None else row.worst_level.name,

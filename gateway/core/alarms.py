@@ -146,6 +146,11 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
         condition = self.condition
         return self.record if self.record.cond is condition else replace(self.record, cond=condition)
 
+    def mark(self, simulated: bool) -> None:
+        """The asset is real or simulated from now on."""
+        if self.record.simulated is not simulated:
+            self.record = replace(self.record, simulated=simulated)
+
     # -- timers -------------------------------------------------------------------------------------------------------
 
     def feel(self, now: Micros, truths: Sequence[bool | None], counted: bool) -> bool:
@@ -715,7 +720,7 @@ def _required(command: Command, what: str) -> str:
     return command.why
 
 
-def new_alarm(no: int, asset: str, kind: str, rule: Rule, rungs: Sequence[Rung]) -> Alarm:
+def new_alarm(no: int, asset: str, kind: str, rule: Rule, rungs: Sequence[Rung], *, simulated: bool = False) -> Alarm:
     """A normal alarm that was never raised."""
     size = len(rungs)
     record = AlarmRecord(
@@ -726,6 +731,7 @@ def new_alarm(no: int, asset: str, kind: str, rule: Rule, rungs: Sequence[Rung])
         level=rungs[0].level,
         last_level=rungs[0].level,
         max_level=rungs[0].level,
+        simulated=simulated,
         title_zh=rule.title_zh,
         title_en=rule.title_en,
     )

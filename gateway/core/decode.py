@@ -13,6 +13,7 @@ whatever is unusual in the least makes it give up and leaves the frame to ``eval
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -111,12 +112,14 @@ class Decoder:
                 if isinstance(found, Rejection):
                     return Decoded(None, [], found)
                 mounted = found
-            if mounted.quick and not frame.retained:
-                payload = frame.payload
-                if len(payload) <= MAX_QUICK:
-                    done = _quick(mounted, payload, frame.received_at)
-                    if done is not None:
-                        return done
+            payload = frame.payload
+            if b'"simulated"' in payload and not mounted.asset.simulated and _SIMULATED.search(payload) is not None:
+                device = mounted.device.device
+                return self._refuse(device, "simulated", f"made by a simulator, and {mounted.asset.asset} is real")
+            if mounted.quick and not frame.retained and len(payload) <= MAX_QUICK:
+                done = _quick(mounted, payload, frame.received_at)
+                if done is not None:
+                    return done
             try:
                 return self._message(mounted, frame)
             except Refused as refused:
@@ -503,7 +506,7 @@ def _quick(mounted: _Mounted, payload: bytes, received_at: Micros) -> Decoded | 
     else:
         if type(values) is not dict or payload.count(b":") != len(document) + len(values):
             return None
-        if len(document) != 1 + (written is not None) + (sequence is not None):
+        if len(document) != 1 + (written is not None) + (sequence is not None) + ("simulated" in document):
             return None
     if sequence is not None and (type(sequence) is not int or not 0 <= sequence <= MAX_SEQUENCE):
         return None
@@ -553,7 +556,9 @@ def _quick(mounted: _Mounted, payload: bytes, received_at: Micros) -> Decoded | 
 
 
 _parse = msgspec.json.Decoder().decode
-_RESERVED_RARE = frozenset(("historical", "device", "device_id", "values"))
+_RESERVED_RARE = frozenset(("historical", "device", "device_id", "values", "simulated"))
+# What a simulator writes into everything it sends. Inside a text its quotes would be escaped.
+_SIMULATED = re.compile(rb'"simulated"\s*:\s*"?true\b')
 
 
 def _derive(plan: _ProfilePlan, readings: list[Reading], attributes: Mapping[str, float]) -> None:

@@ -642,7 +642,8 @@ class Engine:
 
     def _new_alarm(self, asset: AssetState, check: Check) -> Alarm:
         known = self.registry.asset(asset.id)
-        alarm = new_alarm(self._number(), asset.id, known.kind if known is not None else "", check.rule, check.rungs)
+        kind, simulated = (known.kind, known.simulated) if known is not None else ("", False)
+        alarm = new_alarm(self._number(), asset.id, kind, check.rule, check.rungs, simulated=simulated)
         asset.alarms = own(asset.alarms)
         asset.alarms[check.rule.id] = alarm
         return alarm
@@ -797,6 +798,8 @@ class Engine:
         concerned = self._parents_of(members)
         for asset in changed:
             self._bind(asset)
+            for alarm in self._assets[asset.asset].alarms.values():
+                alarm.mark(asset.simulated)
         for asset in members.values():
             self._regroup(asset)
         concerned |= {asset.asset: None for asset in changed} | self._parents_of(members)

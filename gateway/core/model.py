@@ -243,7 +243,6 @@ class AlarmRecord(msgspec.Struct, frozen=True, gc=False):
             and not self.suppressed_by
             and self.out_of_service is None
             and not self.shadow
-            and not self.simulated
         )
 
     @property
@@ -337,7 +336,8 @@ Event: TypeAlias = Transition | FrameRejected | CommandDone | AssetsChanged
 
 class Asset(msgspec.Struct, frozen=True):
     """A thing in the street. ``attributes`` hold numbers in canonical units and strings; links (feeder, network,
-    catchment, station) name other assets and make the cause graph."""
+    catchment, station) name other assets and make the cause graph. ``simulated``: it stands in no street; what is said
+    of it never reaches a crew."""
 
     asset: str
     kind: str
@@ -349,6 +349,7 @@ class Asset(msgspec.Struct, frozen=True):
     latitude: float | None = None
     links: dict[str, str] = {}
     attributes: dict[str, str | float | bool] = {}
+    simulated: bool = False
 
 
 class Device(msgspec.Struct, frozen=True):

@@ -212,7 +212,7 @@ def _json_sample(item: Any, shape: JsonPayload, device: str) -> Sample:
 
 
 def _reserved(shape: JsonPayload) -> frozenset[str]:
-    return frozenset((shape.time, shape.sequence, shape.values, "historical", "device", "device_id"))
+    return frozenset((shape.time, shape.sequence, shape.values, "historical", "device", "device_id", "simulated"))
 
 
 def describe(value: Any) -> str:

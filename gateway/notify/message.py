@@ -54,6 +54,7 @@ def _alarm(record: AlarmRecord) -> dict[str, Any]:
         "kind": record.kind,
         "title": {"zh": record.title_zh, "en": record.title_en},
         "occurrence_id": record.occurrence_id,
+        "simulated": record.simulated,
         "level": record.level.name,
         "state": record.isa_state.value,
         "active": record.is_active,

@@ -67,9 +67,15 @@ class Store:
     """
 
     def __init__(
-        self, url: sa.URL, receivers: Receivers | None, rejected_bytes: int, rejected_bytes_device: int
+        self,
+        url: sa.URL,
+        receivers: Receivers | None,
+        for_simulated: frozenset[str],
+        rejected_bytes: int,
+        rejected_bytes_device: int,
     ) -> None:
         self.receivers: Receivers = receivers or (lambda transition: ())
+        self._for_simulated = for_simulated
         self._url = url
         self._writing = ThreadPoolExecutor(1, "store-writer")
         self._reading = ThreadPoolExecutor(dialect.READERS, "store-reader")
@@ -85,16 +91,18 @@ class Store:
         place: Path | str,
         *,
         receivers: Receivers | None = None,
+        for_simulated: frozenset[str] = frozenset(),
         rejected_bytes: int = 64 << 20,
         rejected_bytes_device: int = 2 << 20,
     ) -> Store:
         """Open or create the store in a data folder, or at a database URL; checks the file and runs migrations.
 
-        ``receivers`` may be replaced at any time (attribute). ``rejected_bytes``: budget for rejected frames in all,
+        ``receivers`` may be replaced at any time (attribute). ``for_simulated``: the only ones that are ever told of
+        simulated assets, whatever ``receivers`` says. ``rejected_bytes``: budget for rejected frames in all,
         ``rejected_bytes_device`` for those of one device, so that one noisy sensor cannot push out all other evidence.
         Raises ConfigError for a schema newer than this program, StorageFailed for a damaged file.
         """
-        store = cls(dialect.url_of(place), receivers, rejected_bytes, rejected_bytes_device)
+        store = cls(dialect.url_of(place), receivers, for_simulated, rejected_bytes, rejected_bytes_device)
         try:
             await store._in_writer(store._open)
         except BaseException:
@@ -153,7 +161,7 @@ class Store:
         self._position = max(self._position, position)
 
     def _advance(self, connection: sa.Connection, position: int, events: Sequence[Event], receivers: Receivers) -> None:
-        self._events.write(connection, position, events, receivers)
+        self._events.write(connection, position, events, receivers, self._for_simulated)
         connection.execute(self._forward, {"name": POSITION, "position": position})
 
     # ------------------------------------------------------------------ alarms, assets, evidence

@@ -56,6 +56,7 @@ class EventWriter:
         position: int,
         events: Sequence[Event],
         receivers: Callable[[Transition], Iterable[str]],
+        for_simulated: frozenset[str],
     ) -> None:
         """All rows of ``events``; nothing is committed here."""
         alarms: dict[str, dict[str, Any]] = {}
@@ -68,7 +69,7 @@ class EventWriter:
                 case Transition():
                     transitions.append(_transition_row(position, event))
                     alarms[event.alarm_id] = _alarm_row(event)
-                    outbox.extend(_outbox_rows(event, receivers))
+                    outbox.extend(_outbox_rows(event, receivers, for_simulated))
                 case FrameRejected():
                     rejected.append(event)
                 case CommandDone():
@@ -174,11 +175,15 @@ def _alarm_row(transition: Transition) -> dict[str, Any]:
     }
 
 
-def _outbox_rows(transition: Transition, receivers: Callable[[Transition], Iterable[str]]) -> Iterable[dict[str, Any]]:
+def _outbox_rows(
+    transition: Transition, receivers: Callable[[Transition], Iterable[str]], for_simulated: frozenset[str]
+) -> Iterable[dict[str, Any]]:
     """One row a receiver. Simulated and shadow alarms can never page a crew, whatever anybody else decides."""
-    if not transition.notify or transition.record.simulated or transition.record.shadow:
+    if not transition.notify or transition.record.shadow:
         return
     for receiver in dict.fromkeys(receivers(transition)):
+        if transition.record.simulated and receiver not in for_simulated:
+            continue
         yield {
             "alarm_id": transition.alarm_id,
             "rev": transition.rev,

@@ -38,7 +38,7 @@ from gateway.core.registry import Registry
 NOW = 1_753_000_000 * SECOND
 CODES = {
     "unknown_topic", "unknown_device", "unknown_profile", "unknown_points", "wrong_device", "wrong_kind", "retained",
-    "too_large", "bad_payload", "bad_time", "empty", "no_birth",
+    "too_large", "bad_payload", "bad_time", "empty", "no_birth", "simulated",
 }  # fmt: skip
 PROFILES = load_profiles(read_tree(shipped("device_profiles"), *PROFILE_FILES))
 TOPIC = "citywatch/v1/lamp/lc-1/telemetry"
@@ -74,13 +74,14 @@ def city() -> Registry:
         [
             Asset("lamp-1", "lamp", attributes={"rated": 100.0}), Asset("lamp-2", "lamp"), Asset("cover-1", "manhole"),
             Asset("PS-1", "pump"), Asset("pipe-1", "pipe", attributes={"diameter": 0.8, "ground": 2.6}),
-            Asset("lamp-3", "lamp"),
+            Asset("lamp-3", "lamp"), Asset("lamp-s", "lamp", simulated=True),
         ],
         [
             Device("lc-1", "lamp-1", "generic/json-lamp"), Device("strict", "lamp-1", "trial/strict"),
             Device("mh-1", "cover-1", "milesight/em320-tilt"), Device("lost", "nowhere", "generic/json-lamp"),
             Device("plc-1", "PS-1", "generic/pump-station-3p", "10.0.0.5:502/1"),
             Device("lv-1", "pipe-1", "generic/json-pipe"), Device("odd", "lamp-3", "no/such"),
+            Device("lc-s", "lamp-s", "generic/json-lamp"),
         ],
     )  # fmt: skip
     return registry
@@ -112,6 +113,23 @@ def rejected(decoded: Decoded) -> str:
 
 
 # -- who speaks -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"ts": 1752999990123, "seq": 4, "values": {"power": 95.5}, "simulated":true}',
+        b'{"simulated" : "true", "power": 95.5}',
+        b'[{"values": {"power": 95.5}, "simulated": true}]',
+    ],
+)
+def test_what_a_simulator_says_counts_for_simulated_assets_only(payload: bytes) -> None:
+    assert rejected(decode(payload)) == "simulated"
+    taken = decode(payload, "citywatch/v1/lamp/lc-s/telemetry")
+    assert [(one.asset, one.value) for one in taken.readings] == [("lamp-s", 95.5)]
+    assert taken.extra_points == ()
+    said_in_a_text = decode({"power": 95.5, "name": '"simulated":true'})
+    assert said_in_a_text.rejection is None
 
 
 def test_a_reading_carries_everything_that_is_known_about_it() -> None:

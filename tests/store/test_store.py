@@ -116,6 +116,14 @@ async def test_simulated_shadow_and_silent_transitions_tell_nobody(tmp_path: Pat
     await store.close()
 
 
+async def test_only_receivers_of_tests_are_told_of_simulated_assets(tmp_path: Path) -> None:
+    store = await opened(tmp_path, for_simulated=frozenset({"ops"}))
+    await store.commit(1, [step(record("a", simulated=True))])
+    assert [row.receiver for row in await store.claim("ops", LATER, SECOND, 10)] == ["ops"]
+    assert await store.claim("crew", LATER, SECOND, 10) == []
+    await store.close()
+
+
 async def test_the_list_of_alarms_is_worst_and_newest_first_with_the_normal_ones_last(tmp_path: Path) -> None:
     store = await opened(tmp_path)
     normal = record("n", level=Level.I, acked=True, cond="NORMAL")

@@ -18,7 +18,7 @@ const WORDS = {
     acknowledge: "确认报警", ackHint: "备注（可选）：谁去处理、预计多久", ackDone: "已确认", respond: "处置措施", points: "当前数据",
     readings: "最近一小时", history: "经过", noReadings: "暂无读数", parent: "上级报警", suppressedBy: "被抑制于", assigned: "指派",
     rate: (m, r) => `${m} 条/秒 · ${r} 读数/秒`, healthy: "系统正常", failing: (why) => `系统异常：${why}`,
-    ago: (n, u) => `${n}${{ s: "秒", m: "分", h: "小时", d: "天" }[u]}`, badToken: "令牌无效、已过期或已撤销", failed: "操作未成功",
+    ago: (n, u) => `${n}${{ s: "秒", m: "分", h: "小时", d: "天" }[u]}`, badToken: "令牌无效、已过期或已撤销", failed: "操作未成功", simulated: "〔模拟〕",
     states: { UNACK: "未确认", ACKED: "已确认", RTNUN: "已恢复·未确认", SHLVD: "已搁置", DSUPR: "被抑制", OOSRV: "停用检修", NORM: "正常" },
     qualities: { good: "良好", uncertain: "可疑", bad: "坏值" }, on: "是", off: "否", by: "由", late: "补发", other: "English", otherLang: "en",
   },
@@ -41,7 +41,7 @@ const WORDS = {
     points: "Reported now", readings: "The last hour", history: "What happened", noReadings: "No readings", parent: "Beneath",
     suppressedBy: "Suppressed by", assigned: "Assigned to",
     rate: (m, r) => `${m} msg/s · ${r} readings/s`, healthy: "All well", failing: (why) => `Not well: ${why}`,
-    ago: (n, u) => `${n} ${{ s: "s", m: "min", h: "h", d: "d" }[u]}`, badToken: "This token is not known, has expired, or was revoked", failed: "Not done",
+    ago: (n, u) => `${n} ${{ s: "s", m: "min", h: "h", d: "d" }[u]}`, badToken: "This token is not known, has expired, or was revoked", failed: "Not done", simulated: "[simulated] ",
     states: { UNACK: "Unacknowledged", ACKED: "Acknowledged", RTNUN: "Cleared, unacknowledged", SHLVD: "Shelved", DSUPR: "Suppressed", OOSRV: "Out of service", NORM: "Normal" },
     qualities: { good: "good", uncertain: "uncertain", bad: "bad" }, on: "yes", off: "no", by: "by", late: "late", other: "中文", otherLang: "zh",
   },
@@ -93,7 +93,8 @@ async function api(path, { method = "GET", body } = {}) {
 }
 
 const alarmPath = (id) => "/alarms/" + id.split("/").map(encodeURIComponent).join("%2F");
-const title = (alarm) => (alarm.title && (alarm.title[state.lang] || alarm.title.zh || alarm.title.en)) || alarm.rule;
+const title = (alarm) => (alarm.simulated ? t().simulated : "")
+  + ((alarm.title && (alarm.title[state.lang] || alarm.title.zh || alarm.title.en)) || alarm.rule);
 const clock = (iso) => (iso ? new Date(iso).toLocaleTimeString(state.lang === "zh" ? "zh-CN" : "en-GB", { hour12: false }) : "–");
 const moment = (iso) => (iso ? new Date(iso).toLocaleString(state.lang === "zh" ? "zh-CN" : "en-GB", { hour12: false }) : "–");
 

@@ -6,8 +6,10 @@ here: units become two numbers, formulas functions, names in formulas are known 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -21,6 +23,7 @@ from gateway.core import profile as compiled
 from gateway.core.counters import UNBOUNDED
 from gateway.core.decode import json_path
 from gateway.core.formula import Formula, FormulaError, parse_formula
+from gateway.core.modbus_write import codes, write_request
 from gateway.core.model import MINUTE, Micros, Quality, Value
 from gateway.core.payload import MAX_BINARY
 from gateway.core.profile import SIGNALS, Form, Linear, Profile, State, Transport, ValueType
@@ -52,6 +55,7 @@ _SPACE_TYPES = {
 }  # fmt: skip
 _REGISTER_TYPES = [name for name, (_, size) in _SPACE_TYPES.items() if size % 2 == 0] + ["text"]
 _FIELD_TYPES = [*_SPACE_TYPES, "text"]
+_UNWRITTEN = (ValueType.TEXT, ValueType.LIST)
 
 
 def _listed(given: Any) -> Any:
@@ -241,6 +245,13 @@ class CounterModel(_Model):
     wraps_at: Annotated[float, Field(gt=0)]
 
 
+class WriteModel(_Model):
+    """What a person may set a number to, in the point's unit; a text carries its own unit."""
+
+    min: float | str
+    max: float | str
+
+
 class PointModel(_Model):
     """One point; the keys from ``address`` on are a register's, for Modbus."""
 
@@ -269,6 +280,7 @@ class PointModel(_Model):
     bits: tuple[int, int] | None = None
     length: Annotated[int, Field(ge=1, le=125)] | None = None
     alone: bool = False
+    write: Literal[True] | WriteModel | None = None
 
 
 class ProfileModel(_Model):
@@ -590,6 +602,7 @@ class _Compiler:
         path: Path = ("points", name)
         self.name(name, path)
         form: Form | None = None
+        register: compiled.Register | None = None
         formulas = self.formulas(given.formula, path)
         if given.address is not None:
             register = self.register(name, given, path, scaled=False)
@@ -600,7 +613,7 @@ class _Compiler:
             if given.from_ is not None:
                 self.wrong((*path, "from"), "`from` or `address`, not both")
         else:
-            for key in ("function", "type", "order", "bit", "bits", "length", "alone"):
+            for key in ("function", "type", "order", "bit", "bits", "length", "alone", "write"):
                 if key in given.model_fields_set:
                     self.wrong((*path, key), "only together with `address`")
         source = given.from_ or name
@@ -625,7 +638,7 @@ class _Compiler:
         if value_type in (ValueType.BOOL, ValueType.TEXT) and not scale.is_identity:
             self.wrong(path, f"a {value_type} has no scale and no unit to convert")
         size = form.size if form is not None else self.raw_size(source)
-        return compiled.Point(
+        point = compiled.Point(
             name=name,
             source=source,
             unit=unit,
@@ -644,6 +657,84 @@ class _Compiler:
             units=units_for(unit) if self.model.transport is Transport.MQTT else {},
             raw_bytes=size,
         )
+        if given.write is None or register is None:
+            return point
+        return replace(point, write=self.writable(given.write, point, register, given.counter is not None, path))
+
+    def writable(
+        self, given: bool | WriteModel, point: compiled.Point, register: compiled.Register, counts: bool, path: Path
+    ) -> compiled.Writable | None:
+        """How ``point`` is set; None after a mistake. Whatever its limits or states allow can then be sent."""
+        path = (*path, "write")
+        before = len(self.mistakes)
+        if register.function in (2, 4):
+            table = "discrete inputs" if register.function == 2 else "input registers"
+            self.wrong(path, f"nothing writes to {table}: Modbus has no request for it")
+        elif register.form.width:
+            self.wrong(path, "a part of a register cannot be written without the rest of it")
+        elif register.form.kind in ("bcd", "text"):
+            self.wrong(path, f"a {register.form.kind} cannot be written")
+        elif point.formulas:
+            self.wrong(path, "a formula cannot be undone: only scale, offset, unit, invert and states can")
+        elif counts:
+            self.wrong(path, "a counter counts by itself")
+        elif point.states is None and (point.type in _UNWRITTEN or register.is_bit_space is not _is_bool(point)):
+            self.wrong(path, f"a {point.type} cannot be written here: a coil is a bool, a register a number or states")
+        if len(self.mistakes) > before:
+            return None
+        if point.states is not None or _is_bool(point):
+            found = self.written_states(given, point, register, path)
+        else:
+            found = self.written_numbers(given, point, register, path)
+        return found if len(self.mistakes) == before else None
+
+    def written_states(
+        self, given: bool | WriteModel, point: compiled.Point, register: compiled.Register, path: Path
+    ) -> compiled.Writable:
+        """``write: true``, for values that are listed or true and false."""
+        found = compiled.Writable(register)
+        if isinstance(given, WriteModel):
+            self.wrong(path, "only a number has limits: write `true`")
+        states = (point.states or {}).values()
+        values = [state.value for state in states if state.quality is Quality.GOOD and state.value is not None]
+        known = codes(point)
+        if len(known) < len(values):
+            self.wrong(path, "two states have the same value: which of their codes to write cannot be told")
+        for (_, value), code in known.items():
+            if (type(code) is bool) is not register.is_bit_space:
+                self.wrong(path, f"the code {code!r} is not what the register holds")
+            else:
+                self.can_be_sent(replace(point, write=found), value, path)
+        return found
+
+    def written_numbers(
+        self, given: bool | WriteModel, point: compiled.Point, register: compiled.Register, path: Path
+    ) -> compiled.Writable:
+        """``write: {min, max}``."""
+        found = compiled.Writable(register)
+        if not isinstance(given, WriteModel):
+            self.wrong(path, "a number needs its limits: {min: …, max: …}")
+            return found
+        try:
+            low, high = quantity(given.min, point.unit), quantity(given.max, point.unit)
+        except ValueError as error:
+            self.wrong(path, str(error))
+            return found
+        if not -math.inf < low < high < math.inf:
+            self.wrong(path, "`min` is less than `max`")
+        elif low < point.low or high > point.high:
+            self.wrong(path, "beyond the `range` of the point: what is written would read as a fault")
+        else:
+            found = compiled.Writable(register, low, high)
+            for limit in (low, high):
+                self.can_be_sent(replace(point, write=found), limit, path)
+        return found
+
+    def can_be_sent(self, point: compiled.Point, value: object, path: Path) -> None:
+        try:
+            write_request(point, value)
+        except ValueError as error:
+            self.wrong(path, str(error))
 
     def raw_size(self, name: str) -> int:
         """Bytes of a raw value; 0 where it is not binary."""
@@ -795,6 +886,10 @@ def _type(
     if form.kind == "bool" or form.is_flag:
         return ValueType.BOOL
     return ValueType.TEXT if form.kind == "text" else ValueType.NUMBER
+
+
+def _is_bool(point: compiled.Point) -> bool:
+    return point.type is ValueType.BOOL
 
 
 def _numbers(sentinels: Mapping[Any, str]) -> dict[float, str]:

@@ -232,6 +232,16 @@ class Attribute:
 
 
 @dataclass(frozen=True, slots=True)
+class Writable:
+    """A point that a person may set: the ``register`` it is written to, and the least and greatest number, in the
+    point's unit (no bounds where the values are states)."""
+
+    register: Register
+    low: float = -math.inf
+    high: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
 class Point:
     """One point: from raw value to reading.
 
@@ -259,6 +269,7 @@ class Point:
     units: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     wraps_at: float | None = None  # a counter: what it holds before it begins again, in ``unit``; inf: it is only reset
     raw_bytes: int = 0  # size of the integer it comes from, to write sentinels as the manual does; 0: not binary
+    write: Writable | None = None  # None: it can only be read
 
     @property
     def uses_itself(self) -> bool:

@@ -1,10 +1,13 @@
 """Modbus in: a worker for every endpoint, one request at a time; each polling cycle of a unit is one frame.
 
     due → connect if need be → block reads, one after the other → MODBUS frame → next due time
+                             ↖ commands that wait go before the next read, also in the middle of a cycle
 
 A wrong value is worse than none, so an answer counts only when transaction, unit, function and length are those of the
 one request that is open (``modbus_strict``). After anything else, a time-out above all, the connection is closed: what
 still comes on it can never be taken for the answer to a later request (reliability F41).
+
+A command is sent once and never again by itself: a pump that is started twice is not what anybody asked for.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -19,9 +23,10 @@ import msgspec
 import structlog
 
 from gateway.core.modbus_address import Line, parse_address
+from gateway.core.modbus_write import WriteRequest
 from gateway.core.model import SECOND, FrameKind, Micros, ModbusCycle, ModbusRead
 from gateway.core.registers import BlockRead
-from gateway.errors import ConfigError, Mistake
+from gateway.errors import ConfigError, Mistake, Rejected, Unavailable
 from gateway.ports import Intake
 from gateway.retry import Backoff
 from gateway.sources.modbus_strict import ClosedByDevice, DeviceSaysNo, LinkBroken, NoAnswer, StrictClient
@@ -30,6 +35,11 @@ RETRY_CAP_S = 20.0  # with the connect timeout: back within 23 s of the device's
 SILENT_CYCLES = 2  # so many cycles without any answer in a row and the unit is only asked now and then:
 PROBE_EVERY_S = 20.0  # … a dead unit costs its neighbours on the bus one time-out in 20 s, no more
 START_SPREAD_S = 5.0  # the first cycles after a start are spread over so long, or over the interval if that is less
+
+MAX_COMMANDS = 16  # waiting on one line: more than a person gives before the first is answered
+FULL_LOOK_S = 0.5  # how long a command may have to wait behind an intake that is full
+COMMAND_S = 30.0  # until its outcome; nobody waits longer before a page that says nothing
+NOT_KNOWN = "it is not known whether the device carried it out"
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +101,7 @@ class EndpointStats:
     since: Micros = 0
     reconnects: int = 0
     timeouts: int = 0
+    writes: int = 0
     reason: str | None = None
     units: dict[str, UnitStats] = field(default_factory=dict)
 
@@ -180,6 +191,21 @@ class ModbusSource:
         self._wanted = {endpoint.name: endpoint for endpoint in wanted}
         self._changed.set()
 
+    async def write(self, device_id: str, request: WriteRequest) -> None:
+        """Have ``device_id`` carry out ``request``, before anything else that waits on its line; returns when the
+        device has confirmed it.
+
+        Raises Rejected when the device refuses it, and Unavailable when it could not be sent (the device is not
+        polled or cannot be reached, too many commands wait) or when there was no proper answer: then the text says
+        that nobody knows what became of it. It is sent at most once.
+        """
+        for worker in self._workers.values():
+            for unit in worker.wanted.units:
+                if unit.device_id == device_id:
+                    await worker.command(unit, request)
+                    return
+        raise Unavailable(f"{device_id} is not polled now")
+
     def stats(self) -> list[EndpointStats]:
         return [worker.stats for worker in self._workers.values()]
 
@@ -197,6 +223,20 @@ class _Poll:
         self.stats = UnitStats(unit.device_id)
 
 
+class _Command:
+    """A request of a person that waits for its turn. ``outcome`` has an error, or None when it was confirmed."""
+
+    def __init__(self, unit: ModbusUnit, request: WriteRequest) -> None:
+        self.unit = unit
+        self.request = request
+        self.sent = False
+        self.outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def fail(self, error: Exception) -> None:
+        if not self.outcome.done():  # whoever asked may have gone away
+            self.outcome.set_exception(error)
+
+
 class _Worker:
     """One endpoint: one connection, one request at a time."""
 
@@ -212,6 +252,9 @@ class _Worker:
         self._ever_connected = False
         self._connect_pause_s = max((unit.connect_pause for unit in wanted.units), default=0) / SECOND
         self._quiet_until = 0.0  # a device that wants a pause is left alone until then
+        self._commands: deque[_Command] = deque()
+        self._wake = asyncio.Event()  # set while commands wait
+        self._ended = False
         self.stats = EndpointStats(wanted.name)
 
     async def run(self, intake: Intake) -> None:
@@ -226,19 +269,43 @@ class _Worker:
             return
         try:
             while True:
+                await self._carry_out()
                 poll = min(self._polls, key=lambda p: p.due)
-                await asyncio.sleep(self._next(poll) - now())
-                await intake.room()
+                if not await self._is_time(self._next(poll) - now(), intake):
+                    continue
                 if self._down is not None and now() >= self._connect_at and await self._connect():
-                    for other in self._polls:
-                        other.due = min(other.due, now())
+                    self._all_due()
                 if now() < poll.due:
                     continue
                 self._take_turn(poll, now())
                 cycle = await self._cycle(poll)
                 intake.offer(FrameKind.MODBUS, self._source_id, poll.unit.device_id, _encode(cycle))
         finally:
+            self._ended = True
             self._client.close()
+            self._fail_commands("the line is no longer polled")
+
+    async def _is_time(self, wait_s: float, intake: Intake) -> bool:
+        """Returns True after ``wait_s``, with room in the intake; False as soon as a command waits."""
+        try:
+            if wait_s > 0:
+                async with asyncio.timeout(wait_s):
+                    await self._wake.wait()
+                return False
+        except TimeoutError:
+            pass
+        if intake.full:
+            try:
+                async with asyncio.timeout(FULL_LOOK_S):
+                    await intake.room()
+            except TimeoutError:
+                return False
+        return not self._commands
+
+    def _all_due(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for poll in self._polls:
+            poll.due = min(poll.due, now)
 
     def _next(self, poll: _Poll) -> float:
         return poll.due if self._down is None else min(poll.due, self._connect_at)
@@ -258,6 +325,7 @@ class _Worker:
         reason = self._not_now(poll)
         answered, waited, gave_up = False, False, reason
         for block in poll.unit.reads:
+            await self._carry_out()
             words: list[int] = []
             error = gave_up
             if gave_up is None:
@@ -294,12 +362,10 @@ class _Worker:
 
     async def _read(self, unit: ModbusUnit, block: BlockRead) -> list[int]:
         """The words of one block. Closes the connection on everything but a clean answer."""
-        now = asyncio.get_running_loop().time
         for last_try in (False, True):
             if not self._client.connected and not await self._connect():
                 raise LinkBroken(self._down or "not connected")
-            if (wait := self._quiet_until - now()) > 0:
-                await asyncio.sleep(wait)
+            await self._quiet()
             try:
                 return await self._client.read(unit.unit_id, block.function_code, block.address, block.count)
             except DeviceSaysNo:
@@ -312,9 +378,17 @@ class _Worker:
                 self._client.close()
                 raise
             finally:
-                if unit.pause:
-                    self._quiet_until = now() + unit.pause / SECOND
+                self._leave_alone(unit)
         raise AssertionError("unreachable: the last try returns or raises")
+
+    async def _quiet(self) -> None:
+        """Wait until the device that was asked last has had its pause."""
+        if (wait := self._quiet_until - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(wait)
+
+    def _leave_alone(self, unit: ModbusUnit) -> None:
+        if unit.pause:
+            self._quiet_until = asyncio.get_running_loop().time() + unit.pause / SECOND
 
     def _judge(self, poll: _Poll, reason: str | None, *, silent: bool) -> None:
         """What a cycle in which the unit was asked says about it. ``silent``: all we got was waiting."""
@@ -326,6 +400,90 @@ class _Worker:
         elif reason is None and poll.warned:
             log.info("modbus device back", device=poll.unit.device_id, endpoint=self.wanted.name)
         poll.warned = reason is not None
+
+    # -- commands ---------------------------------------------------------------------------------------------------
+
+    async def command(self, unit: ModbusUnit, request: WriteRequest) -> None:
+        """Queue it and wait for the outcome; see ``ModbusSource.write``. One whose caller has gone before its turn
+        came is not sent."""
+        if self._ended:
+            raise Unavailable("the line is no longer polled")
+        if len(self._commands) >= MAX_COMMANDS:
+            raise Unavailable(f"{MAX_COMMANDS} commands already wait for {self.wanted.name}; this one was not sent")
+        command = _Command(unit, request)
+        self._commands.append(command)
+        self._wake.set()
+        try:
+            async with asyncio.timeout(COMMAND_S):
+                await command.outcome
+        except TimeoutError as error:
+            end = f"no outcome within {COMMAND_S:g} s; {NOT_KNOWN}"
+            raise Unavailable(end if command.sent else f"its turn did not come in {COMMAND_S:g} s; not sent") from error
+
+    async def _carry_out(self) -> None:
+        """All commands that wait, one after the other."""
+        while self._commands:
+            if not await self._ready():
+                self._fail_commands(f"{self._down or 'the device closes the connection'}; it was not sent")
+                break
+            command = self._commands.popleft()
+            if not command.outcome.done():
+                await self._write(command)
+        self._wake.clear()
+
+    async def _ready(self) -> bool:
+        """Connected, and the pause over; connects if need be, twice only when a pause outlasts it."""
+        for _ in range(2):
+            if not self._client.connected:
+                was_down = self._down is not None
+                if not await self._connect():
+                    return False
+                if was_down:
+                    self._all_due()
+            await self._quiet()
+            if self._client.connected:
+                return True
+        return False
+
+    async def _write(self, command: _Command) -> None:
+        unit, request = command.unit, command.request
+        command.sent = True
+        said = {"device": unit.device_id, "endpoint": self.wanted.name, "request": str(request)}
+        try:
+            await self._client.write(unit.unit_id, request.function_code, request.address, request.words)
+        except DeviceSaysNo as no:
+            log.warning("modbus write refused", **said, reason=str(no))
+            if no.for_good:
+                command.fail(Rejected(str(no)))
+            else:
+                command.fail(Unavailable(f"{no}; {NOT_KNOWN}" if no.open_end else str(no)))
+        except LinkBroken as fault:
+            self._client.close()
+            self.stats.timeouts += isinstance(fault, NoAnswer)
+            log.warning("modbus write in doubt", **said, reason=str(fault))
+            command.fail(Unavailable(f"{fault}; {NOT_KNOWN}"))
+        except BaseException:
+            self._client.close()
+            command.fail(Unavailable(f"the gateway stopped polling; {NOT_KNOWN}"))
+            raise
+        else:
+            self.stats.writes += 1
+            log.info("modbus write", **said)
+            if not command.outcome.done():
+                command.outcome.set_result(None)
+        finally:
+            self._leave_alone(unit)
+            self._read_soon(unit)
+
+    def _read_soon(self, unit: ModbusUnit) -> None:
+        """People want to see what became of a command, most of all when nobody knows."""
+        for poll in self._polls:
+            if poll.unit is unit:
+                poll.due = min(poll.due, asyncio.get_running_loop().time())
+
+    def _fail_commands(self, reason: str) -> None:
+        while self._commands:
+            self._commands.popleft().fail(Unavailable(reason))
 
     # -- the connection ---------------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
 
 from pymodbus import FramerType, ModbusException
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
@@ -18,6 +19,8 @@ from pymodbus.framer import FramerRTU, FramerSocket
 from pymodbus.pdu import DecodePDU, ModbusPDU
 
 from gateway.core.modbus_address import Line
+
+_Client: TypeAlias = AsyncModbusTcpClient | AsyncModbusSerialClient
 
 HEADER = 7  # transaction, protocol, length (two bytes each), unit
 RTU_EXCEPTION = 5  # unit, function code, exception code, checksum: the shortest answer
@@ -53,11 +56,14 @@ class NoAnswer(LinkBroken):
 
 
 class DeviceSaysNo(Exception):
-    """A proper exception answer: this block cannot be read now. ``absent``: a converter says it about a silent unit."""
+    """A proper exception answer: this cannot be read or written now. ``absent``: a converter says it about a silent
+    unit; ``for_good``: asking again would be answered the same; ``open_end``: it may be carried out all the same."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"exception {code:02d}: {EXCEPTIONS.get(code, 'not in the standard')}")
         self.absent = code in (10, 11)
+        self.open_end = code in (5, 11)
+        self.for_good = code not in (5, 6, 10, 11)
 
 
 class _Fault(ModbusPDU):
@@ -89,6 +95,7 @@ class _Asked:
 
     function_code = 0  # 0: nothing is asked, whatever comes is wrong
     data_bytes = 0
+    echo = b""  # of a write: what must come back behind the function code, byte for byte
     unsolicited = False
 
     def answer(self, body: bytes, unit: int, transaction: int) -> ModbusPDU:
@@ -97,6 +104,11 @@ class _Asked:
             return _Exception(body[1], unit, transaction)
         if body[0] != self.function_code:
             return _Fault(f"answer with function code {body[0]} instead of {self.function_code}", unit, transaction)
+        if self.echo:
+            if body[1:] == self.echo:
+                return _Answer(b"", unit, transaction)
+            said = f"another write was confirmed: {body[1:].hex(' ')} instead of {self.echo.hex(' ')}"
+            return _Fault(said, unit, transaction)
         if body[1] != self.data_bytes or len(body) != 2 + self.data_bytes:
             got = min(body[1], len(body) - 2) if body[1] != len(body) - 2 else body[1]
             kind = "short" if got < self.data_bytes else "long"
@@ -151,7 +163,7 @@ class _RtuFramer(_Asked, FramerRTU):
             return 0, None
         if data[0] != exp_devid:
             return fault(f"answer of another unit: {data[0]} instead of {exp_devid}")
-        size = RTU_EXCEPTION if data[1] & 0x80 else 5 + data[2]
+        size = RTU_EXCEPTION if data[1] & 0x80 else 4 + len(self.echo) if self.echo else 5 + data[2]
         if len(data) < size:
             return 0, None
         if len(data) > size:
@@ -168,7 +180,7 @@ class StrictClient:
         self._line = line
         self._timeout_s = timeout_s
         self._place = 0  # the standby's turn comes when the first cannot be reached
-        self._client: AsyncModbusTcpClient | AsyncModbusSerialClient | None = None
+        self._client: _Client | None = None
         self._framer: _TcpFramer | _RtuFramer = _TcpFramer(DecodePDU(False))
 
     @property
@@ -205,7 +217,7 @@ class StrictClient:
         client.ctx.next_tid = random.randrange(1, 60_000)
         return True
 
-    def _new_client(self, place: int) -> AsyncModbusTcpClient | AsyncModbusSerialClient:
+    def _new_client(self, place: int) -> _Client:
         """One without retries and without reconnecting: both are the worker's."""
         line = self._line
         if line.port:
@@ -235,14 +247,35 @@ class StrictClient:
     async def read(self, unit: int, function_code: int, address: int, count: int) -> list[int]:
         """``count`` register words, or bits as 0/1 for function codes 1 and 2. Raises NoAnswer, LinkBroken,
         ClosedByDevice, DeviceSaysNo; after all but the last the connection must be closed."""
+        bits = function_code in (1, 2)
+        data_bytes = (count + 7) // 8 if bits else count * 2
+        data = await self._ask(
+            function_code, lambda client: _read_request(client, function_code, address, count, unit), data_bytes
+        )
+        if bits:
+            return [data[i >> 3] >> (i & 7) & 1 for i in range(count)]
+        return [int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2)]
+
+    async def write(self, unit: int, function_code: int, address: int, words: Sequence[int]) -> None:
+        """Write ``words`` (function code 5: one 0 or 1) and have it confirmed. Raises as ``read``; only a DeviceSaysNo
+        without ``open_end`` tells that nothing was written, after everything else it is not known."""
+        second = {5: 0xFF00 * words[0], 6: words[0], 16: len(words)}[function_code]
+        echo = address.to_bytes(2, "big") + second.to_bytes(2, "big")
+        await self._ask(
+            function_code, lambda client: _write_request(client, function_code, address, words, unit), 0, echo
+        )
+
+    async def _ask(
+        self, function_code: int, ask: Callable[[_Client], Awaitable[ModbusPDU]], data_bytes: int, echo: bytes = b""
+    ) -> bytes:
+        """The data of the one answer that is right."""
         client = self._client
         if client is None or not client.connected:
             raise ClosedByDevice("not connected")
-        bits = function_code in (1, 2)
         framer = self._framer
-        framer.function_code, framer.data_bytes = function_code, (count + 7) // 8 if bits else count * 2
+        framer.function_code, framer.data_bytes, framer.echo = function_code, data_bytes, echo
         try:
-            answer: Any = await _request(client, function_code, address, count, unit)
+            answer: Any = await ask(client)
         except ModbusException as error:
             _cancelled_after_all()
             if not client.connected:
@@ -255,10 +288,7 @@ class StrictClient:
             raise DeviceSaysNo(answer.code)
         if not isinstance(answer, _Answer):
             raise LinkBroken(answer.reason if isinstance(answer, _Fault) else "an answer of no known kind")
-        data = answer.data
-        if bits:
-            return [data[i >> 3] >> (i & 7) & 1 for i in range(count)]
-        return [int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2)]
+        return answer.data
 
     def close(self) -> None:
         if self._client is not None:
@@ -285,9 +315,7 @@ def _cancelled_after_all() -> None:
         raise asyncio.CancelledError
 
 
-async def _request(
-    client: AsyncModbusTcpClient | AsyncModbusSerialClient, function_code: int, address: int, count: int, unit: int
-) -> ModbusPDU:
+async def _read_request(client: _Client, function_code: int, address: int, count: int, unit: int) -> ModbusPDU:
     if function_code == 1:
         return await client.read_coils(address, count=count, device_id=unit)
     if function_code == 2:
@@ -297,3 +325,13 @@ async def _request(
     if function_code == 4:
         return await client.read_input_registers(address, count=count, device_id=unit)
     raise ValueError(f"function code {function_code} is not a read")
+
+
+async def _write_request(
+    client: _Client, function_code: int, address: int, words: Sequence[int], unit: int
+) -> ModbusPDU:
+    if function_code == 5:
+        return await client.write_coil(address, bool(words[0]), device_id=unit)
+    if function_code == 6:
+        return await client.write_register(address, words[0], device_id=unit)
+    return await client.write_registers(address, list(words), device_id=unit)

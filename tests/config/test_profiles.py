@@ -171,6 +171,65 @@ def test_mistakes_of_payloads(body: str, mistake: str) -> None:
     assert any(mistake in line for line in found), found
 
 
+def test_points_that_may_be_written_say_where_and_in_which_limits() -> None:
+    profile = modbus(
+        "points:\n"
+        "  p1_run: {address: 3, function: 1, write: true}\n"
+        "  mode: {address: 4, states: {0: auto, 1: hand}, write: true}\n"
+        "  start_level: {address: 5, unit: mm, write: {min: 500, max: 400 cm}}\n"
+        "  wetwell: {address: 6}\n"
+    )
+    run, mode, start, wetwell = (point.write for point in profile.points)
+    assert run is not None
+    assert (run.register.function, run.register.address, run.low) == (1, 3, float("-inf"))
+    assert mode is not None
+    assert start is not None
+    assert (start.low, start.high) == (500, 4000), "in the unit of the point, here mm"
+    assert wetwell is None
+
+
+@pytest.mark.parametrize(
+    ("point", "mistake"),
+    [
+        ("{address: 0, write: true}", "a number needs its limits: {min: …, max: …}"),
+        ("{address: 0, write: {min: 1}}", "`max` is missing"),
+        ("{address: 0, write: {min: 1, max: 1}}", "`min` is less than `max`"),
+        ("{address: 0, write: {min: 1, max: .inf}}", "`min` is less than `max`"),
+        ("{address: 0, write: {min: 1, max: 5 kg}}", "'kg' cannot be converted to 'm'"),
+        ("{address: 0, write: {min: 0, max: 9}, range: [0, 8]}", "beyond the `range` of the point"),
+        ("{address: 0, write: {min: -1, max: 9}}", "-1 does not fit into uint16"),
+        ("{address: 0, write: {min: 0, max: 65535}, sentinels: {65535: fault}}", "takes 65535 for: fault"),
+        ("{address: 0, function: 4, write: {min: 0, max: 9}}", "nothing writes to input registers"),
+        ("{address: 0, function: 2, write: true}", "nothing writes to discrete inputs"),
+        ("{address: 0, function: 1, write: {min: 0, max: 1}}", "only a number has limits: write `true`"),
+        ("{address: 0, function: 1, as: number, write: {min: 0, max: 1}}", "a coil is a bool"),
+        ("{address: 0, as: bool, write: true}", "a register a number or states"),
+        ("{address: 0, bit: 3, write: true}", "a part of a register cannot be written"),
+        ("{address: 0, bits: [0, 3], write: {min: 0, max: 9}}", "a part of a register cannot be written"),
+        ("{address: 0, type: bcd16, write: {min: 0, max: 9}}", "a bcd cannot be written"),
+        ("{address: 0, type: text, length: 4, write: true}", "a text cannot be written"),
+        ("{address: 0, formula: wetwell * 2, write: {min: 0, max: 9}}", "a formula cannot be undone"),
+        ("{address: 0, counter: true, write: {min: 0, max: 9}}", "a counter counts by itself"),
+        ("{address: 0, states: {0: a, 1: a}, write: true}", "two states have the same value"),
+        ("{address: 0, states: {0: a, 70000: b}, write: true}", "70000 does not fit into uint16"),
+        ("{address: 0, states: {true: a, false: b}, write: true}", "the code True is not what the register holds"),
+        ("{address: 0, write: false}", "write"),
+    ],
+)
+def test_a_point_that_cannot_be_written_as_it_says_is_a_mistake_with_its_line(point: str, mistake: str) -> None:
+    found = mistakes(HEAD + f"transport: modbus\npoints:\n  wetwell: {point}\n")
+    assert any(said.startswith("make/model.yaml:6: points.wetwell.write") and mistake in said for said in found), found
+
+
+def test_only_a_register_is_written() -> None:
+    [found] = mistakes(HEAD + "transport: mqtt\npoints: {wetwell: {write: {min: 0, max: 1}}}\n")
+    assert "points.wetwell.write: only together with `address`" in found
+    [found] = mistakes(
+        HEAD + "transport: modbus\nraw: {code: {address: 1}}\npoints: {mode: {from: code, write: {min: 0, max: 1}}}\n"
+    )
+    assert "only together with `address`" in found
+
+
 def test_all_mistakes_of_all_files_at_once() -> None:
     wrong = (
         HEAD + "transport: modbus\npoints:\n  wetwell: {address: 0, unit: kW}\n  flow: {address: 1, range: [2, 1]}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -110,8 +111,8 @@ def answer(line: bytes) -> bytes:
     return decoder.answer(decoder.parse(line))
 
 
-def series(count: int) -> list[Telegram]:
-    return [Station("S1").real_time(START_MS + n * 60_000, {"pm25": float(n)}) for n in range(count)]
+def series(count: int, since_ms: int = START_MS) -> list[Telegram]:
+    return [Station("S1").real_time(since_ms + n * 60_000, {"pm25": float(n)}) for n in range(count)]
 
 
 async def test_a_telegram_without_an_answer_is_sent_again_word_for_word() -> None:
@@ -177,7 +178,7 @@ async def test_a_station_talks_to_the_gateway_through_its_death(tmp_path: Path) 
     }
     assets.write_text(json.dumps(city), encoding="utf-8")
     async with running_gateway(tmp_path, {"hj212": [{"port": port}], "assets": [str(assets)]}) as gateway:
-        telegrams = series(6)
+        telegrams = series(6, time.time_ns() // 1_000_000 - 300_000)
         async with linked(port, *telegrams[:3]) as link:
             await until(lambda: link.answered == 3)
             await gateway.process.kill()

@@ -6,6 +6,7 @@ It looks from outside: it opens no data file of a running gateway and changes no
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import ssl
 import time
@@ -25,7 +26,7 @@ from gateway.config.bundle import load_configuration
 from gateway.config.settings import MqttSettings, Settings, load_settings
 from gateway.core.modbus_address import parse_address
 from gateway.core.model import SECOND
-from gateway.core.profile import Profile, Transport
+from gateway.core.profile import Point, Profile, Transport
 from gateway.core.registers import BlockRead, plan_reads
 from gateway.errors import ConfigError
 from gateway.journal.embedded import MIN_SQLITE, sync_probe
@@ -121,6 +122,8 @@ def _modbus(settings: Settings) -> Iterator[Finding]:
         interval = device.expected_interval or profile.expected_interval or settings.modbus.default_interval
         plan = ", ".join(_block(block, profile) for block in plan_reads(profile))
         text = f"unit {unit} on {line.name}, every {interval / SECOND:g} s: {plan}"
+        if may_be_set := ", ".join(_settable(point) for point in profile.points if point.write is not None):
+            text += f"; may be set{'' if settings.modbus.allow_writes else ' (switched off)'}: {may_be_set}"
         if line.places:
             host, port = line.places[0]
             reach = _reach(f"modbus {device.device}", host, port)
@@ -137,6 +140,14 @@ def _block(block: BlockRead, profile: Profile) -> str:
         for register in profile.registers
     )
     return f"{block.function_code}:{block.address}+{block.count} ({values} values)"
+
+
+def _settable(point: Point) -> str:
+    """``p1_setpoint 0 to 100 %``, or the name alone where there is nothing but states."""
+    limits = point.write
+    if limits is None or limits.low == -math.inf:
+        return point.name
+    return f"{point.name} {limits.low:g} to {limits.high:g} {point.unit}".rstrip()
 
 
 def _libraries() -> Iterator[Finding]:

@@ -66,7 +66,8 @@ class Rejected(CitywatchError):
 
 
 class CommandRefused(CitywatchError):
-    """A command is not allowed now. ``code`` is stable for programs: stale_rev, not_found, forbidden, not_allowed."""
+    """A command is not allowed now. ``code`` is stable for programs: stale_rev, not_found, forbidden, not_allowed;
+    for a value that is to be written: writes_off, invalid, device_refused."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

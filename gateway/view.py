@@ -1,4 +1,4 @@
-"""The running gateway as its console sees it: current values, ledger, health and metrics. Looks; changes nothing."""
+"""The running gateway as its console sees it: current values, ledger, health and metrics; and the way to devices."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from gateway import __version__, disk
 from gateway.config.assets import load_assets
 from gateway.console.port import Health, Part, PointView, RawRow, Records, StepRow
 from gateway.core.load import FloodWatch
-from gateway.core.model import SECOND, Command, CommandDone, Device, IsaState, Level, Micros, Transition
+from gateway.core.modbus_write import write_request
+from gateway.core.model import SECOND, Command, CommandDone, Device, IsaState, Level, Micros, Transition, Value
 from gateway.core.processor import GATEWAY
 from gateway.core.vocabulary import unit_of
 from gateway.core.why import Explanation
-from gateway.errors import ConfigError, Mistake, Unavailable
+from gateway.errors import CommandRefused, ConfigError, Mistake, Rejected, Unavailable
 from gateway.selfwatch import DISK_FULL
 
 if TYPE_CHECKING:
@@ -96,6 +97,29 @@ class GatewayView:
             said = "there is no embedded broker" if broker is None else f"there is no device {device_id}"
             raise ConfigError([Mistake("credentials", None, "device", said)])
         return broker, device.address or device.device
+
+    async def write_point(self, device_id: str, point: str, value: Value) -> Value:
+        gateway = self._gateway
+        if not gateway.settings.modbus.allow_writes:
+            raise CommandRefused("writes_off", "the settings do not say `modbus: {allow_writes: true}`")
+        processor = gateway.pipeline.processor
+        device = processor.registry.device(device_id)
+        profiles = processor.configuration.profiles if processor.configuration is not None else {}
+        profile = profiles.get(device.profile) if device is not None else None
+        found = profile.point(point) if profile is not None else None
+        if found is None:
+            raise CommandRefused("not_found", f"there is no device {device_id} with a point {point}")
+        try:
+            request = write_request(found, value)
+        except ValueError as error:
+            raise CommandRefused("invalid", str(error)) from error
+        if gateway.modbus is None:
+            raise Unavailable("no Modbus device is polled yet")
+        try:
+            await gateway.modbus.write(device_id, request)
+        except Rejected as error:
+            raise CommandRefused("device_refused", str(error)) from error
+        return request.value
 
     def points(self, asset_id: str) -> Sequence[PointView]:
         processor = self._gateway.pipeline.processor
@@ -284,7 +308,12 @@ class GatewayView:
                         f"modbus {endpoint.address}",
                         True,
                         endpoint.reason or "",
-                        {"connected": endpoint.connected, "cycles": endpoint.cycles, "overruns": endpoint.overruns},
+                        {
+                            "connected": endpoint.connected,
+                            "cycles": endpoint.cycles,
+                            "overruns": endpoint.overruns,
+                            "writes": endpoint.writes,
+                        },
                     )
                 )
         for forwarder in gateway.forwarders:

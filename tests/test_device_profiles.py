@@ -59,7 +59,9 @@ def test_one_point_has_one_type_in_all_profiles_of_a_kind() -> None:
 
 @pytest.mark.parametrize("profile_id", sorted(p.id for p in PROFILES.values() if p.transport is Transport.MODBUS))
 def test_modbus_profiles_read_few_blocks(profile_id: str) -> None:
-    assert 1 <= len(plan_reads(PROFILES[profile_id])) <= 3
+    profile = PROFILES[profile_id]
+    apart = any(point.write is not None for point in profile.points)  # what may be set rarely lies by what is measured
+    assert 1 <= len(plan_reads(profile)) <= 3 + apart
 
 
 def test_the_pump_station_is_read_at_one_go() -> None:

@@ -178,6 +178,7 @@ async def test_every_modbus_device_s_read_plan_is_told_and_whether_it_can_be_rea
                  "address": f"127.0.0.1:{port}/1", "expected_interval": "2s"},
                 {"device": "away", "asset": "well-1", "profile": "qdy30a/level",
                  "address": f"127.0.0.1:{free_port()}/7"},
+                {"device": "cim", "asset": "pump-1", "profile": "grundfos/cim", "address": f"127.0.0.1:{port}/2"},
                 {"device": "wired", "asset": "well-1", "profile": "qdy30a/level",
                  "address": "serial:/dev/ttyNOWHERE:9600:8N1/7"},
             ],
@@ -189,3 +190,6 @@ async def test_every_modbus_device_s_read_plan_is_told_and_whether_it_can_be_rea
     assert f"unit 1 on 127.0.0.1:{port}, every 2 s: 3:0+39 (" in plc.text
     assert "every 60 s: 3:2+3 (3 values)" in away.text
     assert "there is no /dev/ttyNOWHERE" in wired.text
+    told = "; may be set (switched off): p1_operation, p1_setpoint 0 to 100 %; "
+    assert told in findings["modbus cim"].text
+    assert "may be set" not in plc.text

@@ -89,10 +89,12 @@ class MqttSettings(_Settings):
 
 
 class ModbusSettings(_Settings):
-    """How Modbus endpoints are polled; which ones there are comes from the devices."""
+    """How Modbus endpoints are polled; which ones there are comes from the devices. ``allow_writes``: people may set
+    those points whose profiles allow it; a gateway that nobody has asked to only looks."""
 
     timeout: Duration = 3 * SECOND
     default_interval: Duration = 5 * SECOND
+    allow_writes: bool = False
 
 
 class Hj212Settings(_Settings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import secrets
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ from gateway.console.problems import Problem
 from gateway.core.model import HOUR, MINUTE, SECOND, Micros
 from gateway.core.records import AssetFilter, AssetRow, AssetState, AuditRow, Role
 from gateway.core.vocabulary import unit_of
-from gateway.errors import ConfigError, Unavailable
+from gateway.errors import CommandRefused, ConfigError, Unavailable
 
 GEOJSON = "application/geo+json"
 MAX_READINGS = 10_000  # a week of minutes; a page of raw ones is about 1 MB
@@ -39,8 +40,8 @@ def routes(gateway: ConsolePort) -> APIRouter:
     records = gateway.records
     querying = asyncio.Semaphore(QUERIES)
 
-    async def noted(who: Principal, action: str, device: str, why: str | None = None) -> None:
-        line = AuditRow(0, gateway.now(), who.name, who.channel, action, device, "done", why)
+    async def noted(who: Principal, action: str, subject: str, why: str | None = None, outcome: str = "done") -> None:
+        line = AuditRow(0, gateway.now(), who.name, who.channel, action, subject, outcome, why)
         await records.add_audit(f"{action}:{secrets.token_hex(16)}", line)
 
     async def existing(asset_id: str) -> AssetRow:
@@ -121,6 +122,29 @@ def routes(gateway: ConsolePort) -> APIRouter:
             raise Problem("not_found", "; ".join(m.message for m in error.mistakes)) from error
         await noted(who, "revoke-credentials", device_id)
         return Response(status_code=204)
+
+    @router.post("/devices/{device_id}/points/{point}", response_model=models.WrittenView)
+    async def write_point(
+        device_id: str, point: str, body: models.WritePoint, who: Annotated[Principal, Depends(needs(Role.SUPERVISOR))]
+    ) -> dict[str, Any]:
+        """Have a device set a point; answered when the device has confirmed it. A 503 may leave it open whether the
+        device carried it out: its detail says so. Needs the role supervisor, and `modbus: {allow_writes: true}`."""
+        subject, why = f"{device_id}/{point}", f"{json.dumps(body.value, ensure_ascii=False)[:100]}: {body.why}"
+        # Twice: should the process die now, the audit still tells what was about to be done.
+        await noted(who, "write-point", subject, why, "asked")
+        outcome = "failed"
+        try:
+            value = await gateway.write_point(device_id, point, body.value)
+            outcome = "done"
+        except CommandRefused as refusal:
+            outcome = refusal.code
+            raise
+        except Unavailable:
+            outcome = "unavailable"
+            raise
+        finally:
+            await noted(who, "write-point", subject, why, outcome)
+        return views.written(device_id, point, value, gateway.now())
 
     @router.get("/unknown-devices", response_model=list[models.StrangerView])
     async def unknown_devices(limit: Limit = 100) -> list[dict[str, Any]]:

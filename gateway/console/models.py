@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 
 Item = TypeVar("Item")
 
@@ -284,6 +294,15 @@ class CredentialsView(Out):
     password: str
 
 
+class WrittenView(Out):
+    """A point that was set. ``value``: as the device holds it, which is what was asked for to its own resolution."""
+
+    device: str
+    point: str
+    value: Scalar
+    written_at: Time
+
+
 class StrangerView(Out):
     """A device that speaks and is not registered. Its frames: ``GET /rejected?device=``."""
 
@@ -500,6 +519,13 @@ class Claim(In):
     expected_interval_s: Annotated[float, Field(gt=0)] | None = None
     attributes: Annotated[dict[str, str | float | bool], Field(max_length=50)] = {}
     why: Annotated[str, Field(max_length=1000)] | None = None
+
+
+class WritePoint(In):
+    """``value`` as the point reads: a number in its unit, true or false, or the name of a state."""
+
+    value: StrictBool | StrictInt | StrictFloat | Annotated[StrictStr, Field(max_length=200)]
+    why: Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class NewToken(In):

@@ -1,7 +1,8 @@
 """What the console needs from the rest of the house; the composition root hands it in.
 
 ``Records`` is the store as it is. ``ConsolePort`` adds what only the running gateway knows. Both are read-only but for
-``submit``: the single way a person changes anything is a command through the journal.
+``submit``: a person changes what the gateway knows by a command through the journal, and by nothing else.
+``write_point`` goes to a device, and what it did there comes back as a reading.
 """
 
 from __future__ import annotations
@@ -146,6 +147,13 @@ class ConsolePort(Protocol):
 
     async def revoke_credentials(self, device_id: str) -> None:
         """The device may not log in until credentials are issued again. Raises as ``issue_credentials``."""
+        ...
+
+    async def write_point(self, device_id: str, point: str, value: Value) -> Value:
+        """Have the device set a point; gives the value as the device holds it, when the device has confirmed it.
+
+        Raises CommandRefused (writes_off; not_found: no such device or point; invalid: a value the point does not
+        take; device_refused), or Unavailable when it could not be sent or nobody knows what became of it."""
         ...
 
     def points(self, asset_id: str) -> Sequence[PointView]:

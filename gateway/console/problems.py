@@ -25,6 +25,8 @@ TITLES: dict[str, tuple[int, str, str]] = {
     "cross_site": (403, "拒绝跨站请求", "Refused: the request came from another site"),
     "not_found": (404, "未找到", "There is no such thing"),
     "method_not_allowed": (405, "方法不允许", "This path does not know this method"),
+    "writes_off": (403, "未启用远程下发", "This gateway may not write to devices"),
+    "device_refused": (409, "设备拒绝执行", "The device refused it"),
     "stale_rev": (409, "报警已变化，请刷新后重试", "The alarm has changed since you looked; look again"),
     "not_allowed": (409, "当前状态不允许此操作", "The alarm's state does not allow this now"),
     "exists": (409, "已存在", "There is already one of that name"),
@@ -34,6 +36,7 @@ TITLES: dict[str, tuple[int, str, str]] = {
     "unavailable": (503, "暂时不可用，请稍后重试", "Not available now; try again soon"),
 }
 _BY_STATUS = {400: "bad_request", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed"}
+_REFUSALS = ("stale_rev", "not_found", "forbidden", "not_allowed", "writes_off", "invalid", "device_refused")
 _BY_STATUS |= {413: "too_large", 422: "invalid", 503: "unavailable"}
 
 
@@ -71,7 +74,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(CommandRefused)
     async def refused(request: Request, error: CommandRefused) -> JSONResponse:
-        code = error.code if error.code in ("stale_rev", "not_found", "forbidden", "not_allowed") else "not_allowed"
+        code = error.code if error.code in _REFUSALS else "not_allowed"
         return problem_response(code, str(error))
 
     @app.exception_handler(Unavailable)

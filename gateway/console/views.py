@@ -14,7 +14,7 @@ import msgspec
 from gateway.console.port import Health, PointView, RawRow, StepRow
 from gateway.core.agreement import Agreement
 from gateway.core.load import Flood, FloodWatch, LoadReport
-from gateway.core.model import AlarmRecord, Asset, Device, Level, Micros, Transition
+from gateway.core.model import AlarmRecord, Asset, Device, Level, Micros, Transition, Value
 from gateway.core.records import AssetRow, AuditRow, RejectedRow, StrangerRow, TokenRow
 from gateway.core.why import Explanation
 
@@ -249,6 +249,10 @@ def reading(row: RawRow | StepRow) -> dict[str, Any]:
         "max": row.max,
         "last": row.last,
     }
+
+
+def written(device_id: str, name: str, value: Value, at: Micros) -> dict[str, Any]:
+    return {"device": device_id, "point": name, "value": value, "written_at": iso(at)}
 
 
 def stranger(row: StrangerRow) -> dict[str, Any]:

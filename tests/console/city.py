@@ -32,6 +32,7 @@ from gateway.core.model import (
     Micros,
     Quality,
     Transition,
+    Value,
 )
 from gateway.core.records import Role
 from gateway.core.why import Explanation, PointNow, Reason, RungNow, not_applicable
@@ -99,6 +100,9 @@ class SmallGateway:
     rows: list[RawRow | StepRow] = field(default_factory=list)
     watch: FloodWatch = field(default_factory=FloodWatch)
     claimed: dict[str, Device] = field(default_factory=dict)
+    writes_allowed: bool = True
+    written: list[tuple[str, str, Value]] = field(default_factory=list)
+    write_fault: Exception | None = None
 
     @property
     def records(self) -> Records:
@@ -146,6 +150,18 @@ class SmallGateway:
 
     async def revoke_credentials(self, device_id: str) -> None:
         await self.issue_credentials(device_id)
+
+    async def write_point(self, device_id: str, point: str, value: Value) -> Value:
+        if not self.writes_allowed:
+            raise CommandRefused("writes_off", "the settings do not say `modbus: {allow_writes: true}`")
+        if (device_id, point) != ("d-1", "setpoint"):
+            raise CommandRefused("not_found", f"there is no device {device_id} with a point {point}")
+        if not isinstance(value, float):
+            raise CommandRefused("invalid", f"setpoint is a number, not {value!r}")
+        self.written.append((device_id, point, value))
+        if self.write_fault is not None:
+            raise self.write_fault
+        return round(value, 1)
 
     def points(self, asset_id: str) -> Sequence[PointView]:
         if asset_id != "lamp-1":

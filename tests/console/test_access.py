@@ -20,6 +20,7 @@ NEEDS = {
     ("POST", "/api/v1/unknown-devices/{name}/claim"): Role.SUPERVISOR,
     ("POST", "/api/v1/devices/{device_id}/credentials"): Role.ADMIN,
     ("DELETE", "/api/v1/devices/{device_id}/credentials"): Role.ADMIN,
+    ("POST", "/api/v1/devices/{device_id}/points/{point}"): Role.SUPERVISOR,
     ("GET", "/api/v1/tokens"): Role.ADMIN,
     ("POST", "/api/v1/tokens"): Role.ADMIN,
     ("DELETE", "/api/v1/tokens/{name}"): Role.ADMIN,
@@ -53,6 +54,8 @@ ANY_BODY = {
     "cause_code": "c",
     "to": "li",
     "role": "viewer",
+    "value": 1.5,
+    "why": "w",
     "name": "x",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -23,6 +24,7 @@ from gateway.core.model import (
     Shelve,
 )
 from gateway.core.records import Role
+from gateway.errors import CommandRefused, Unavailable
 from tests.console.city import START, record, running, step
 
 
@@ -348,6 +350,69 @@ async def test_credentials_are_issued_and_revoked_by_an_administrator(tmp_path: 
         assert (await client.post("/api/v1/devices/d-9/credentials")).status_code == 404
         actions = [one["action"] for one in (await client.get("/api/v1/audit")).json()["items"]]
         assert actions[:2] == ["revoke-credentials", "issue-credentials"]
+
+
+async def test_a_supervisor_sets_a_point_and_the_audit_knew_before_the_device(tmp_path: Path) -> None:
+    path, body = "/api/v1/devices/d-1/points/setpoint", {"value": 45.26, "why": "storm tonight"}
+    async with running(tmp_path) as console, console.client(Role.SUPERVISOR) as client:
+        async with console.client(Role.OPERATOR) as operator:
+            assert (await operator.post(path, json=body)).status_code == 403
+        assert console.gateway.written == []
+        done = await client.post(path, json=body)
+        assert done.status_code == 200
+        assert {**done.json(), "written_at": ""} == {
+            "device": "d-1", "point": "setpoint", "value": 45.3, "written_at": "",
+        }  # fmt: skip
+        lines = (await client.get("/api/v1/audit")).json()["items"]
+        assert [(line["who"], line["action"], line["subject"], line["outcome"]) for line in lines] == [
+            ("supervisor-1", "write-point", "d-1/setpoint", "done"),
+            ("supervisor-1", "write-point", "d-1/setpoint", "asked"),
+        ]
+        assert lines[0]["why"] == lines[1]["why"] == "45.26: storm tonight"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        ("d-9/points/setpoint", {}, 404, "not_found"),
+        ("d-1/points/colour", {}, 404, "not_found"),
+        ("d-1/points/setpoint", {"value": True}, 422, "invalid"),
+        ("d-1/points/setpoint", {"value": "much"}, 422, "invalid"),
+        ("d-1/points/setpoint", {"value": None}, 422, None),
+        ("d-1/points/setpoint", {"value": [1]}, 422, None),
+        ("d-1/points/setpoint", {"why": " "}, 422, None),
+        ("d-1/points/setpoint", {"why": "w" * 501}, 422, None),
+        ("d-1/points/setpoint", {"colour": "red"}, 422, None),
+    ],
+)
+async def test_a_point_that_cannot_be_set_is_a_problem_and_the_refusal_is_recorded(
+    tmp_path: Path, path: str, body: dict[str, Any], status: int, code: str | None
+) -> None:
+    async with running(tmp_path) as console, console.client(Role.SUPERVISOR) as client:
+        answer = await client.post(f"/api/v1/devices/{path}", json={"value": 1.5, "why": "w"} | body)
+        assert (answer.status_code, answer.json()["code"]) == (status, code or "invalid")
+        assert console.gateway.written == []
+        outcomes = [line["outcome"] for line in (await client.get("/api/v1/audit")).json()["items"]]
+        assert outcomes == ([] if code is None else [code, "asked"]), "a body of no known shape asks for nothing"
+
+
+async def test_what_became_of_a_value_that_was_sent_is_said_and_recorded(tmp_path: Path) -> None:
+    path, body = "/api/v1/devices/d-1/points/setpoint", {"value": 1.5, "why": "w"}
+    async with running(tmp_path) as console, console.client(Role.SUPERVISOR) as client:
+        doubt = "no answer within 3 s; it is not known whether the device carried it out"
+        for fault, status, code in (
+            (Unavailable(doubt), 503, "unavailable"),
+            (CommandRefused("device_refused", "exception 03: illegal data value"), 409, "device_refused"),
+        ):
+            console.gateway.write_fault = fault
+            answer = await client.post(path, json=body)
+            assert (answer.status_code, answer.json()["code"], answer.json()["detail"]) == (status, code, str(fault))
+            assert (await client.get("/api/v1/audit")).json()["items"][0]["outcome"] == code
+        console.gateway.writes_allowed = False
+        off = await client.post(path, json=body)
+        assert (off.status_code, off.json()["code"]) == (403, "writes_off")
+        assert off.json()["titles"]["zh"] == "未启用远程下发"
+        assert len(console.gateway.written) == 2
 
 
 async def test_metrics_are_prometheus_text(tmp_path: Path) -> None:

@@ -77,9 +77,15 @@ class Pipe:
     length_m: float
     level_m: float = 0.0
     flow_m3_h: float = 0.0
-    velocity_m_s: float = 0.0
+    water_m: float = 0.0
     flooding_l_s: float = 0.0
     blocked: float = 0.0
+
+    @property
+    def velocity_m_s(self) -> float:
+        """Of the water in the drain, which is ``water_m`` deep in the middle."""
+        area = wetted_m2(self.diameter_m, self.water_m)
+        return round(self.flow_m3_h / 3600 / area, 3) if area > 1e-3 else 0.0
 
     @property
     def diameter_m(self) -> float:
@@ -179,6 +185,8 @@ class Station:
     Pump k of the rotation starts at L2, L3, L4 and stops at the stop level, 0.2 m and 0.4 m above it; when all stand,
     the next one takes the lead. All levels are metres above the well's floor.
 
+    ``frozen``: the PLC's program stands still and its outputs with it; its registers answer as they were.
+
     The PLC believes ``sensed_m``. ``level_sensor``: "failed" gives it nothing, so it falls back on its two floats (L6
     starts all, L1 stops all) and otherwise leaves the pumps as they are; "stuck" gives it the last level for ever,
     which it cannot know. The float at L1 is wired into the motor circuits and stops the pumps whatever the PLC thinks.
@@ -194,12 +202,17 @@ class Station:
     mains: bool = True
     answering: bool = True
     just_restarted: bool = False
+    frozen: bool = False
     level_sensor: Sensor = "ok"
     life: int = 0
     lead: int = 0
     wanted: int = 0
-    pumps: list[Pump] = field(default_factory=list)
+    pumps: list[Pump] = field(default_factory=lambda: [Pump(), Pump(), Pump()])
     stuck_m: float = 0.0
+    start_levels: list[float] = field(init=False, repr=False)
+    stop_levels: list[float] = field(init=False, repr=False)
+    low_m: float = field(init=False, repr=False)
+    high_m: float = field(init=False, repr=False)
 
     @property
     def level_sensor_ok(self) -> bool:
@@ -238,20 +251,17 @@ class Station:
             return 0.0
         return self.asset.number("rated_current") * 1.12 if pump.blocked else self.current_a
 
-    @property
-    def start_levels(self) -> list[float]:
-        """Of the first, second, third … pump."""
-        number = self.asset.number
+    def __post_init__(self) -> None:
+        number, places = self.asset.number, range(len(self.pumps))
         known = [number("start_level"), number("L3"), number("L4")]
-        return [known[place] if place < 3 else known[2] + 0.4 * (place - 2) for place in range(len(self.pumps))]
-
-    @property
-    def stop_levels(self) -> list[float]:
-        """Of the first, second, third … pump: the last one started stops first."""
-        return [self.asset.number("stop_level") + 0.2 * place for place in range(len(self.pumps))]
+        self.start_levels = [known[place] if place < 3 else known[2] + 0.4 * (place - 2) for place in places]
+        self.stop_levels = [number("stop_level") + 0.2 * place for place in places]
+        self.low_m, self.high_m = number("L1"), number("L6")
 
     def step(self, seconds: float) -> None:
         """The controller's turn: time counts up, then it decides by what it knows."""
+        if self.frozen:
+            return
         if self.level_sensor != "stuck":
             self.stuck_m = self.level_m
         for pump in self.pumps:
@@ -271,7 +281,7 @@ class Station:
 
     def _control(self) -> None:
         self.wanted = self._demand()
-        if self.level_m <= self.asset.number("L1"):
+        if self.level_m <= self.low_m:
             self.wanted = 0
             for pump in self.pumps:
                 pump.command(False)
@@ -287,9 +297,9 @@ class Station:
         """How many pumps the level asks for."""
         level = self.sensed_m
         if level is None:
-            if self.level_m >= self.asset.number("L6"):
+            if self.level_m >= self.high_m:
                 return len(self.pumps)
-            return 0 if self.level_m <= self.asset.number("L1") else self.wanted
+            return 0 if self.level_m <= self.low_m else self.wanted
         started = sum(level >= start for start in self.start_levels)
         held = sum(level > stop for stop in self.stop_levels)
         return min(max(started, self.wanted), held)
@@ -316,6 +326,7 @@ class Stormwater:
         self._drainage = Drainage(self.network, routing_step_s=step_s, wet_step_s=step_s)
         self._blocked: dict[str, float] = {}
         self._engine_at = 0.0
+        self._pump_names = {station_id: _pump_names(station) for station_id, station in self.stations.items()}
         self._settings: dict[str, float] = {}
 
     def __enter__(self) -> Stormwater:
@@ -346,10 +357,10 @@ class Stormwater:
         settings: dict[str, float] = {}
         for station in self.stations.values():
             station.step(self.step_s)
-            settings |= zip(_pump_names(station), station.settings(), strict=True)
+            settings |= zip(self._pump_names[station.asset.asset], station.settings(), strict=True)
         losses = self._losses()
         if losses or settings != self._settings:
-            # What has changed holds from now on, so the engine first catches up with what held until now.
+            # What has changed holds from now on: the engine first catches up under what held until now.
             self._run(self.now, {}, {})
             self._settings = settings
         fallen = self.weather.fallen_mm(self._engine_at, to_s)
@@ -382,12 +393,10 @@ class Stormwater:
     def _read(self, state: DrainageState) -> None:
         for pipe_id, pipe in self.pipes.items():
             drain = _drain(pipe_id)
-            flow, water = state.flow_m3_s[drain], state.water_m[drain]
             pipe.level_m = state.depth_m[pipe_id]
-            pipe.flow_m3_h = round(3600 * flow, 1)
+            pipe.flow_m3_h = round(3600 * state.flow_m3_s[drain], 1)
+            pipe.water_m = state.water_m[drain]
             pipe.flooding_l_s = state.flooding_l_s[pipe_id]
-            area = wetted_m2(pipe.diameter_m, water)
-            pipe.velocity_m_s = round(flow / area, 3) if area > 1e-3 else 0.0
         for road in self.roads.values():
             road.hollow_m = state.depth_m[_hollow(road.pipe.asset.asset)] - GULLY_DEPTH_M
         for station_id, station in self.stations.items():
@@ -395,7 +404,7 @@ class Stormwater:
             station.inlet_m = state.depth_m[_inlet(station_id)]
             station.flooding_l_s = state.flooding_l_s[station_id] + state.flooding_l_s[_inlet(station_id)]
             station.outfall_m = round(RIVER_M + state.depth_m[_outlet(station_id)], 3)
-            for name, pump in zip(_pump_names(station), station.pumps, strict=True):
+            for name, pump in zip(self._pump_names[station_id], station.pumps, strict=True):
                 pump.flow_m3_h = round(3600 * state.flow_m3_s[name], 1)
 
 
@@ -438,10 +447,9 @@ class _Layout:
     ) -> None:
         """Inlet, wet well, pumps, and the way to the river; ``alone``: no branch brings the dry-weather flow."""
         name, number = asset.asset, asset.number
-        station = Station(asset, round(rng.uniform(0.9, 1.7), 3), second_offset_m=round(rng.uniform(-0.02, 0.02), 3))
-        for _ in range(int(number("pumps"))):
-            station.pumps.append(Pump(hours=rng.uniform(800, 6000), starts=rng.randint(500, 4000)))
-        self.stations[name] = station
+        level, offset = round(rng.uniform(0.9, 1.7), 3), round(rng.uniform(-0.02, 0.02), 3)
+        pumps = [Pump(hours=rng.uniform(800, 6000), starts=rng.randint(500, 4000)) for _ in range(int(number("pumps")))]
+        self.stations[name] = station = Station(asset, level, offset, pumps=pumps)
         depth = number("ground")
         nodes += [
             Junction(_inlet(name), depth - INLET.depth_m, INLET.depth_m, INLET.ponded_m2, baseflow_l_s * alone),
@@ -452,7 +460,7 @@ class _Layout:
         ]
         links += [
             Conduit(f"trunk:{name}", _inlet(name), name, INLET.length_m, INLET.diameter_m, INLET.roughness,
-                    end_offset_m=INLET.end_m, loss=INLET.loss),
+                    end_offset_m=INLET.end_m),
             *(PumpLink(pump, name, _outlet(name), number("pump_flow")) for pump in _pump_names(station)),
             Conduit(f"river-pipe:{name}", _outlet(name), f"river:{name}", 60.0, 1.5),
         ]  # fmt: skip
@@ -512,15 +520,14 @@ class _Layout:
 
 @dataclass(frozen=True, slots=True)
 class _Inlet:
-    """The last well before a station and the trunk from it, as fitted to the published drill."""
+    """The last well before a station and the trunk from it, as in ``swmm.published_drill``."""
 
     depth_m: float = 3.0
-    ponded_m2: float = 2200.0
-    length_m: float = 100.0
-    diameter_m: float = 1.6
+    ponded_m2: float = 2300.0
+    length_m: float = 106.0
+    diameter_m: float = 1.54
     roughness: float = 0.014
-    end_m: float = 2.3
-    loss: float = 0.1
+    end_m: float = 2.5
 
 
 INLET = _Inlet()

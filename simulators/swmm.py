@@ -245,6 +245,50 @@ def _word(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def published_drill() -> Network:
+    """The pump drill the project publishes: 12 ha, 70 % paved, a well of 120 m² × 6 m, three pumps of 700 L/s.
+
+    Published are also the switching levels, the inlet's depth of 3.0 m, the storm (Jinan's form, 20 years, 120 min,
+    peak at 0.4, pieces of 5 min) and 15 rows of results: well, inlet, flooding at the inlet, pumps. The rest was found
+    by an evolution strategy (CMA-ES, about 40,000 runs from random starts over 14 to 16 parameters), its cost counting
+    each depth and flow in units of 2 %. Slope and roughness of the paved ground are not among them: with the width they
+    make one number, so they are what they usually are. What it found looks like somebody's round numbers: an inlet
+    floor at 3.0 m, a pipe of 1.5 m and 100 m ending at 2.5 m, 2,000 m² of street. With exactly those, the flooding of
+    00:55 misses by 4 % and the inlet of 01:30 by 6 %; with what stands here every number of every row holds within 2 %,
+    but for the last inlet, 0.083 m where 0.08 is printed. The pumps that run are those that are printed.
+
+    Routing steps of 5 s and runoff steps of 60 s belong to the fit: the flooding of 00:50 moves by 2 % with runoff
+    steps of 5 s and by 10 to 14 % with routing steps of 10 or 1 s. The pumps switch by themselves, and the well loses
+    what rises above its 6 m.
+    """
+    levels = ((1.8, 0.8), (2.2, 1.0), (2.6, 1.2))
+    land = Subcatchment(
+        "land", "inlet", 12.0, 0.7, width_m=953.8, slope=0.5, n_impervious=0.013, n_pervious=0.219,
+        store_impervious_mm=1.649, store_pervious_mm=7.357, without_store=27.46, horton_mm_h=(120.3, 3.763),
+        horton_decay=9.133,
+    )  # fmt: skip
+    return Network(
+        [land],
+        [
+            Junction("inlet", 3.011, 3.0, ponded_m2=2309.0),
+            Well("well", 0.0, 6.0, 120.0, initial_m=0.7345),
+            # Several pumps may not lead to one outfall (SWMM's error 145), so they meet first.
+            Junction("outlet", 3.0, 3.0),
+            Outfall("river", 0.0),
+        ],
+        [
+            Conduit("trunk", "inlet", "well", 106.3, 1.54, 0.01406, end_offset_m=2.506),
+            *(
+                Pump(f"pump-{number}", "well", "outlet", 0.7, start, stop)
+                for number, (start, stop) in enumerate(levels, 1)
+            ),
+            Conduit("river-pipe", "outlet", "river", 50.0, 1.5),
+        ],
+    )
+
+
+DRILL_WET_STEP_S = 60.0
+
 # On the wire: every message begins with its length. Numbers are doubles in the machine's own order (the child is on
 # the same machine); texts are UTF-8.
 LENGTH = struct.Struct("=I")
@@ -303,12 +347,13 @@ class Drainage:
         self._text = inp(network, routing_step_s, wet_step_s, variable_step)
         self._nodes = [node.name for node in network.nodes]
         self._links = [link.name for link in network.links]
-        self._pumps = {pump.name: number for number, pump in enumerate(network.pumps)}
+        told = (pump.name for pump in network.pumps if pump.starts_at_m is None)
+        self._pumps = {name: number for number, name in enumerate(told)}
         self._conduits = {conduit.name: number for number, conduit in enumerate(network.conduits)}
         self._settings = array("d", bytes(8 * len(self._pumps)))
         self._losses = array("d", (conduit.loss for conduit in network.conduits))
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder = ""
+        self.folder = ""  # the engine's files, while it runs
 
     @property
     def pid(self) -> int:
@@ -327,7 +372,7 @@ class Drainage:
                 "pumps": list(self._pumps),
                 "conduits": list(self._conduits),
             }
-            self._folder = self._ask(json.dumps(wanted).encode(), READY).decode()
+            self.folder = self._ask(json.dumps(wanted).encode(), READY).decode()
         except BaseException:
             self._stop()
             raise
@@ -345,8 +390,8 @@ class Drainage:
         pump_settings: Mapping[str, float] | None = None,
         losses: Mapping[str, float] | None = None,
     ) -> DrainageState:
-        """Let the water run until ``to_s`` under that rain. ``pump_settings``: 0 stopped, 1 full speed; ``losses``: a
-        conduit's velocity heads, infinity for a conduit that is shut."""
+        """Let the water run until ``to_s`` under that rain. ``pump_settings``: 0 stopped, 1 full speed, for pumps
+        that do not switch by themselves; ``losses``: a conduit's velocity heads, infinity for one that is shut."""
         for name, setting in (pump_settings or {}).items():
             self._settings[self._pumps[name]] = setting
         for name, loss in (losses or {}).items():
@@ -412,15 +457,22 @@ class Drainage:
             process.wait()
         finally:
             process.stdout.close()
-            if self._folder:
-                shutil.rmtree(self._folder, ignore_errors=True)
+            if self.folder:
+                shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def read_message(stream: IO[bytes]) -> bytes | None:
     """The next message of a pipe; None when it ended."""
-    head = stream.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        return None
-    (length,) = LENGTH.unpack(head)
-    body = stream.read(length)
-    return body if len(body) == length else None
+    head = _read(stream, LENGTH.size)
+    return _read(stream, *LENGTH.unpack(head)) if head else None
+
+
+def _read(stream: IO[bytes], length: int) -> bytes | None:
+    """So many bytes, or None: a pipe gives what it holds, 64 KiB at most."""
+    body = b""
+    while len(body) < length:
+        part = stream.read(length - len(body))
+        if not part:
+            return None
+        body += part
+    return body

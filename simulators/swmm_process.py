@@ -11,6 +11,8 @@ import json
 import math
 import os
 import select
+import signal
+import sys
 import tempfile
 from array import array
 from collections.abc import Mapping, Sequence
@@ -167,6 +169,10 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
 
 
 def main() -> None:
+    # Ctrl-C reaches the whole group; the parent closes the pipe when it has finished what it does about it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A service that is stopped as a whole is no reason to leave files behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     # Unbuffered: a buffer that has read ahead would make select() wait for what is already here.

@@ -600,7 +600,8 @@ class Gateway:
 
 
 def _read_asset_files(settings: Settings, configuration: Configuration) -> tuple[list[Asset], list[Device]]:
-    return load_asset_files({str(file): file for file in settings.assets}, configuration.profiles)
+    files = {str(file): file for file in settings.assets}
+    return load_asset_files(files, configuration.profiles, layout=settings.site.component_code_layout)
 
 
 def _secret(file: Path | None) -> str | None:

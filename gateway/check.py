@@ -59,7 +59,9 @@ def check_everything(config: Path | None) -> CheckReport:
     report.counts["cases"] = cases
     report.mistakes += failed
     try:
-        assets, devices = load_asset_files({str(file): file for file in settings.assets}, configuration.profiles)
+        files = {str(file): file for file in settings.assets}
+        layout = settings.site.component_code_layout
+        assets, devices = load_asset_files(files, configuration.profiles, layout=layout)
         report.counts |= {"assets": len(assets), "devices": len(devices)}
     except ConfigError as error:
         report.mistakes += error.mistakes

@@ -54,7 +54,7 @@ def import_assets_command(file: Path, config: Path) -> dict[str, object]:
     settings = load_settings(config)
     profiles = load_configuration(settings)[1].profiles
     # What the gateway has already it knows itself, and refuses the letter if a name leads nowhere.
-    assets, devices = load_assets(file, str(file), profiles, known_assets=None)
+    assets, devices = load_assets(file, str(file), profiles, None, settings.site.component_code_layout)
     path = put(settings.data, to_json(assets, devices))
     counted = f"{len(assets)} assets and {len(devices)} devices"
     running = is_running(settings.data)
@@ -77,7 +77,8 @@ def dry_run(file: Path, config: Path) -> dict[str, object]:
     known_assets, known_devices = asyncio.run(city_of(settings.data)) if here else ([], [])
     before = {asset.asset: asset for asset in known_assets}
     devices_before = {device.device: device for device in known_devices}
-    assets, devices = load_assets(file, str(file), profiles, known_assets=before if here else None)
+    layout = settings.site.component_code_layout
+    assets, devices = load_assets(file, str(file), profiles, before if here else None, layout)
     found = [with_learned(asset, before.get(asset.asset)) for asset in assets]
     counts = {
         "new_assets": sum(asset.asset not in before for asset in found),

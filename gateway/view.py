@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from gateway import __version__, disk
 from gateway.config.assets import load_assets
 from gateway.console.port import Health, Part, PointView, RawRow, Records, StepRow
+from gateway.core.component_code import Layout
 from gateway.core.load import FloodWatch
 from gateway.core.modbus_write import write_request
 from gateway.core.model import SECOND, Command, CommandDone, Device, IsaState, Level, Micros, Transition, Value
@@ -56,6 +57,10 @@ class GatewayView:
     def records(self) -> Records:
         return self._gateway.store
 
+    @property
+    def component_code_layout(self) -> Layout | None:
+        return self._gateway.settings.site.component_code_layout
+
     def now(self) -> Micros:
         return self._gateway.clock.now()
 
@@ -71,7 +76,7 @@ class GatewayView:
         profiles = processor.configuration.profiles if processor.configuration is not None else {}
         known = {asset.asset: asset for asset in processor.registry.assets() if asset.asset != GATEWAY.asset}
         text = msgspec.json.encode({"devices": [wanted]}).decode()
-        _, [device] = load_assets(text, "claim.json", profiles, known)
+        _, [device] = load_assets(text, "claim.json", profiles, known, self.component_code_layout)
         asset, profile = known[device.asset], profiles[device.profile]
         if asset.kind not in profile.kinds:
             said = f"{profile.id} is for {', '.join(profile.kinds)}, and {asset.asset} is a {asset.kind}"

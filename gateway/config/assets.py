@@ -32,7 +32,7 @@ from typing import Any, TypeAlias
 from gateway.config.asset_tables import ASSET_COLUMNS, DEVICE_COLUMNS, geojson_rows, xlsx_rows
 from gateway.config.units import convert, duration, quantity
 from gateway.config.yaml_source import YamlSource, did_you_mean, read_yaml
-from gateway.core.component_code import layouts_of
+from gateway.core.component_code import Layout, layouts_of, parse_component_code
 from gateway.core.modbus_address import is_modbus_address, parse_address
 from gateway.core.model import HOUR, SECOND, Asset, Device, Micros
 from gateway.core.vocabulary import KINDS
@@ -127,23 +127,31 @@ Where: TypeAlias = Callable[[str], tuple[int | None, str]]  # a key of an entry 
 
 
 def load_assets(
-    text: str | Path, file_name: str, profile_ids: Collection[str], known_assets: Collection[str] | None = ()
+    text: str | Path,
+    file_name: str,
+    profile_ids: Collection[str],
+    known_assets: Collection[str] | None = (),
+    layout: Layout | None = None,
 ) -> Found:
     """The assets and devices of one file.
 
     ``text`` is the content, or the path to read it from; the ending of ``file_name`` (.csv, .yaml, .yml, .json) tells
     the form, and it is what mistakes are said to be in. ``known_assets`` are those the gateway has already: devices
-    and links may name them; None when they cannot be known here: then any may be named. Raises ConfigError with all
-    mistakes (the first ``MAX_MISTAKES``).
+    and links may name them; None when they cannot be known here: then any may be named. ``layout``: of the city's
+    component codes, None when either may stand there. Raises ConfigError with all mistakes (the first
+    ``MAX_MISTAKES``).
     """
-    return load_asset_files({file_name: text}, profile_ids, known_assets)
+    return load_asset_files({file_name: text}, profile_ids, known_assets, layout)
 
 
 def load_asset_files(
-    files: Mapping[str, str | Path], profile_ids: Collection[str], known_assets: Collection[str] | None = ()
+    files: Mapping[str, str | Path],
+    profile_ids: Collection[str],
+    known_assets: Collection[str] | None = (),
+    layout: Layout | None = None,
 ) -> Found:
     """As ``load_assets`` for several files that may speak of one another's assets; ids are unique over all of them."""
-    book = _Book(profile_ids, known_assets or ())
+    book = _Book(profile_ids, known_assets or (), layout)
     for file, text in files.items():
         try:
             _read_file(text, file, book)
@@ -163,8 +171,9 @@ def load_asset_files(
 class _Book:
     """What has been read so far, from which line, and what was wrong with it."""
 
-    def __init__(self, profile_ids: Collection[str], known_assets: Collection[str]) -> None:
+    def __init__(self, profile_ids: Collection[str], known_assets: Collection[str], layout: Layout | None) -> None:
         self.profile_ids = frozenset(profile_ids)
+        self.layout = layout
         self.known_assets = frozenset(known_assets)
         self.assets: dict[str, Asset] = {}
         self.devices: dict[str, Device] = {}
@@ -193,7 +202,7 @@ class _Book:
             missing = "latitude" if latitude is None else "longitude"
             entry.wrong(missing, f"`{missing}` is missing: give both coordinates or neither")
         texts = {key: entry.text(key) for key in ("name", "road", "town", "unit")}
-        attributes = entry.attributes()
+        attributes = entry.attributes(self.layout)
         simulated = entry.truth("simulated")
         if not entry.failed and asset_id is not None and kind is not None:
             self.assets[asset_id] = Asset(
@@ -214,7 +223,7 @@ class _Book:
         profile = entry.one_of("profile", self.profile_ids, "profile")
         address = entry.address()
         interval = entry.interval()
-        attributes = entry.attributes()
+        attributes = entry.attributes(self.layout)
         if device_id is not None and self._once(entry, "device", device_id):
             self._once(entry, "address", address or device_id)
         if asset_id is not None:
@@ -352,11 +361,11 @@ class _Entry:
                 links[name] = value
         return links
 
-    def attributes(self) -> Attributes:
+    def attributes(self, layout: Layout | None) -> Attributes:
         attributes: Attributes = {}
         for name, value in self._mapping("attributes"):
             try:
-                attributes[name] = attribute(name, value)
+                attributes[name] = attribute(name, value, layout)
             except ValueError as error:
                 self.wrong(f"attributes.{name}", str(error))
         return attributes
@@ -383,13 +392,13 @@ def attribute_unit(name: str) -> str | None:
     return next((unit for ending, unit in UNIT_OF_ENDING.items() if name.endswith(ending)), None)
 
 
-def attribute(name: str, value: Any) -> str | float | bool:
-    """One attribute as it is kept: ``attribute("rated_power", "0.1 kW")`` = 100.0. Raises ValueError."""
+def attribute(name: str, value: Any, layout: Layout | None = None) -> str | float | bool:
+    """One attribute as it is kept: ``attribute("rated_power", "0.1 kW")`` = 100.0. ``layout``: see ``load_assets``.
+    Raises ValueError."""
     if not isinstance(value, (str, int, float)):
         raise ValueError("must be a number, true or false, or text")
     if name == COMPONENT_CODE:
-        layouts_of(str(value))
-        return str(value)
+        return _component_code(str(value), layout)
     unit = attribute_unit(name)
     if unit is not None and (name in ATTRIBUTE_UNITS or not isinstance(value, str) or _BEGINS_A_NUMBER.match(value)):
         number = quantity(value, unit)
@@ -413,6 +422,17 @@ def attribute(name: str, value: Any) -> str | float | bool:
             + (did_you_mean(name, ATTRIBUTE_UNITS) or "; end the name in _height, _power, … or write a bare number")
         )
     return value
+
+
+def _component_code(text: str, layout: Layout | None) -> str:
+    if layout is None:
+        layouts_of(text)
+        return text
+    try:
+        parse_component_code(text, layout)
+    except ValueError as error:
+        raise ValueError(f"{error} (site.component_code_layout is {layout})") from error
+    return text
 
 
 def _is_unit(written: str) -> bool:

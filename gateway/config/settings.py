@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from gateway.config.units import duration
 from gateway.config.yaml_source import YamlSource, checked, read_yaml
+from gateway.core.component_code import Layout
 from gateway.core.model import HOUR, MINUTE, SECOND, Micros
 from gateway.core.networks import Network
 from gateway.core.vocabulary import KINDS
@@ -44,13 +45,15 @@ class _Settings(BaseModel):
 
 
 class SiteSettings(_Settings):
-    """The place: its names, its position (WGS-84 degrees; for the sun) and its civil time."""
+    """The place: its names, its position (WGS-84 degrees; for the sun) and its civil time. ``component_code_layout``:
+    how the city numbers its components; without it a code of either layout is taken, and no parts are shown."""
 
     name_zh: str = "城市更夫"
     name_en: str = "citywatch"
     longitude: Annotated[float, Field(ge=-180, le=180)] = 116.10
     latitude: Annotated[float, Field(ge=-90, le=90)] = 35.80
     timezone: str = "Asia/Shanghai"
+    component_code_layout: Layout | None = None
 
 
 class MqttSettings(_Settings):

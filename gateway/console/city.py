@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import secrets
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -39,6 +40,8 @@ def routes(gateway: ConsolePort) -> APIRouter:
     router = APIRouter(tags=["city"])
     records = gateway.records
     querying = asyncio.Semaphore(QUERIES)
+    asset_view = partial(views.asset, layout=gateway.component_code_layout)
+    asset_feature = partial(views.asset_feature, layout=gateway.component_code_layout)
 
     async def noted(who: Principal, action: str, subject: str, why: str | None = None, outcome: str = "done") -> None:
         line = AuditRow(0, gateway.now(), who.name, who.channel, action, subject, outcome, why)
@@ -73,15 +76,15 @@ def routes(gateway: ConsolePort) -> APIRouter:
             q=q,
         )
         if not wants_geojson(request):
-            return await page(records.assets(wanted, limit, cursor), views.asset)
-        found = await page(records.assets(wanted, limit, cursor), views.asset_feature)
+            return await page(records.assets(wanted, limit, cursor), asset_view)
+        found = await page(records.assets(wanted, limit, cursor), asset_feature)
         return geojson({"type": "FeatureCollection", "features": found["items"], "cursor": found["cursor"]})
 
     @router.get("/assets/{asset_id}", response_model=models.AssetView, responses=_GEO_ANSWER)
     async def asset(asset_id: str, request: Request) -> Any:
         """One asset."""
         row = await existing(asset_id)
-        return geojson(views.asset_feature(row)) if wants_geojson(request) else views.asset(row)
+        return geojson(asset_feature(row)) if wants_geojson(request) else asset_view(row)
 
     @router.get("/assets/{asset_id}/points", response_model=list[models.PointOut], responses=_GEO_ANSWER)
     async def points(asset_id: str, request: Request) -> Any:
@@ -90,7 +93,7 @@ def routes(gateway: ConsolePort) -> APIRouter:
         current = [views.point(point) for point in gateway.points(asset_id)]
         if not wants_geojson(request):
             return current
-        feature = views.asset_feature(row)
+        feature = asset_feature(row)
         feature["properties"]["points"] = {point.pop("point"): point for point in current}
         return geojson(feature)
 

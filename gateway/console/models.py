@@ -261,7 +261,19 @@ class ShadowView(Out):
     assets_that_differ: list[str]
 
 
+class ComponentView(Out):
+    """A 16-digit component code of the city's platform, in its parts."""
+
+    code: str
+    county: str
+    major: str
+    minor: str
+    sequence: str
+
+
 class AssetView(Out):
+    """``component``: null unless the settings name the layout of the codes."""
+
     asset: str
     kind: str
     name: str
@@ -273,6 +285,7 @@ class AssetView(Out):
     links: dict[str, str]
     attributes: dict[str, str | float | bool]
     simulated: bool
+    component: ComponentView | None
     state: Literal["normal", "alarm"]
     standing_alarms: int
     worst_level: LevelName | None

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.core.component_code import Layout
 from gateway.core.load import FloodWatch
 from gateway.core.model import AlarmRecord, Command, CommandDone, Device, Micros, Quality, Transition, Value
 from gateway.core.records import (
@@ -120,6 +121,11 @@ class ConsolePort(Protocol):
     @property
     def records(self) -> Records:
         """The store."""
+        ...
+
+    @property
+    def component_code_layout(self) -> Layout | None:
+        """How this city numbers its components; None when the settings do not say."""
         ...
 
     def now(self) -> Micros:

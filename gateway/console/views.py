@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.console.port import Health, PointView, RawRow, StepRow
 from gateway.core.agreement import Agreement
+from gateway.core.component_code import Layout, parse_component_code
 from gateway.core.load import Flood, FloodWatch, LoadReport
 from gateway.core.model import AlarmRecord, Asset, Device, Level, Micros, Transition, Value
 from gateway.core.records import AssetRow, AuditRow, RejectedRow, StrangerRow, TokenRow
@@ -180,7 +181,22 @@ def agreement(found: Agreement) -> dict[str, Any]:
     return plain
 
 
-def asset(row: AssetRow) -> dict[str, Any]:
+def component(thing: Asset, layout: Layout | None) -> dict[str, str] | None:
+    """The asset's component code in its parts; None without a code or a layout, or when the code is none of the
+    layout's (it was taken before the settings named one)."""
+    code = thing.attributes.get("component_code")
+    if layout is None or not isinstance(code, str):
+        return None
+    try:
+        parts = parse_component_code(code, layout)
+    except ValueError:
+        return None
+    return {
+        "code": code, "county": parts.county, "major": parts.major, "minor": parts.minor, "sequence": parts.sequence,
+    }  # fmt: skip
+
+
+def asset(row: AssetRow, layout: Layout | None = None) -> dict[str, Any]:
     thing = row.asset
     return {
         "asset": thing.asset,
@@ -194,6 +210,7 @@ def asset(row: AssetRow) -> dict[str, Any]:
         "links": thing.links,
         "attributes": thing.attributes,
         "simulated": thing.simulated,
+        "component": component(thing, layout),
         "state": row.state.value,
         "standing_alarms": row.standing_alarms,
         "worst_level": None if row.worst_level is None else row.worst_level.name,
@@ -233,8 +250,8 @@ def geometry(thing: Asset) -> dict[str, Any] | None:
     return {"type": "Point", "coordinates": [thing.longitude, thing.latitude]}
 
 
-def asset_feature(row: AssetRow) -> dict[str, Any]:
-    properties = {name: value for name, value in asset(row).items() if name not in ("longitude", "latitude")}
+def asset_feature(row: AssetRow, layout: Layout | None = None) -> dict[str, Any]:
+    properties = {name: value for name, value in asset(row, layout).items() if name not in ("longitude", "latitude")}
     return {"type": "Feature", "id": row.asset.asset, "geometry": geometry(row.asset), "properties": properties}
 
 

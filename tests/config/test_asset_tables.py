@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook, load_workbook
 
+from gateway.check import check_everything
 from gateway.cli import main
 from gateway.config.asset_tables import document_json, to_csv, to_geojson, to_xlsx
 from gateway.config.assets import LINKS, load_assets
@@ -22,6 +23,7 @@ from gateway.core.assets_json import to_json
 from gateway.core.component_code import Layout, layouts_of, parse_component_code
 from gateway.core.model import MINUTE, SECOND, Asset, AssetsChanged, Device
 from gateway.errors import ConfigError
+from gateway.inbox import dry_run, import_assets_command
 from gateway.store.store import Store
 
 PROFILES = ("generic/json-lamp", "generic/json-pipe", "generic/pump-station-3p")
@@ -178,6 +180,43 @@ def test_component_codes_in_both_layouts() -> None:
     ):
         with pytest.raises(ValueError, match=r"component|begin"):
             layouts_of(wrong)
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "geojson", "xlsx"])
+def test_a_code_of_the_other_layout_is_a_mistake_with_its_place(tmp_path: Path, ending: str) -> None:
+    """3205080100100001 is minor class 001 of the extended layout; of the classic one it is nothing."""
+    assets = [
+        Asset("A-1", "lamp", longitude=116.1, latitude=35.8, attributes={"component_code": "3205080101000001"}),
+        Asset("A-2", "lamp", longitude=116.1, latitude=35.8, attributes={"component_code": "3205080100100001"}),
+    ]
+    written = {"csv": to_csv, "json": document_json, "geojson": to_geojson, "xlsx": to_xlsx}[ending](assets, [])
+    file = tmp_path / f"city.{ending}"
+    file.write_bytes(written)
+    assert load_assets(file, file.name, PROFILES) == (assets, [])
+    assert load_assets(file, file.name, PROFILES, layout=Layout.EXTENDED) == (assets, [])
+    with pytest.raises(ConfigError) as error:
+        load_assets(file, file.name, PROFILES, layout=Layout.CLASSIC)
+    [mistake] = error.value.mistakes
+    assert "component_code" in mistake.key
+    assert mistake.message.endswith("here 00 and 100001 (site.component_code_layout is classic)")
+    if ending in ("csv", "xlsx"):
+        assert mistake.line == 3
+
+
+def test_the_layout_is_a_setting_that_check_and_import_follow(tmp_path: Path) -> None:
+    assets = tmp_path / "assets.csv"
+    assets.write_text("asset,kind,attr.component_code\nA-2,lamp,3205080100100001\n", encoding="utf-8")
+    config = tmp_path / "citywatch.yaml"
+    for layout, wrong in (("extended", 0), ("classic", 1)):
+        said = {"data": str(tmp_path / "data"), "assets": [str(assets)], "site": {"component_code_layout": layout}}
+        config.write_text(yaml.safe_dump(said), encoding="utf-8")
+        assert len(check_everything(config).mistakes) == wrong
+        if wrong:
+            for command in (dry_run, import_assets_command):
+                with pytest.raises(ConfigError, match="component_code_layout is classic"):
+                    command(assets, config)
+        else:
+            assert dry_run(assets, config)["assets"] == 1
 
 
 # -- the commands -----------------------------------------------------------------------------------------------------

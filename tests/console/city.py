@@ -16,6 +16,7 @@ from gateway.console.app import create_app
 from gateway.console.feed import Feed
 from gateway.console.port import Health, Part, PointView, RawRow, Records, StepRow
 from gateway.console.server import ConsoleServer
+from gateway.core.component_code import Layout
 from gateway.core.load import FloodWatch
 from gateway.core.model import (
     SECOND,
@@ -79,7 +80,7 @@ ASSETS = [
     Asset(
         "lamp-1", "lamp", "一号灯", "水泊路", "梁山", "养护一所", 116.1, 35.8, {"feeder": "F1"}, {"rated_power": 100.0}
     ),
-    Asset("lamp-2", "lamp", "二号灯", "水泊路", "梁山", "养护一所"),
+    Asset("lamp-2", "lamp", "二号灯", "水泊路", "梁山", "养护一所", attributes={"component_code": "3708320103000001"}),
     Asset("pump-1", "pump", "泵站", "人民路", "梁山", "排水处"),
 ]
 DEVICES = [
@@ -103,6 +104,7 @@ class SmallGateway:
     writes_allowed: bool = True
     written: list[tuple[str, str, Value]] = field(default_factory=list)
     write_fault: Exception | None = None
+    component_code_layout: Layout | None = Layout.CLASSIC
 
     @property
     def records(self) -> Records:

@@ -10,9 +10,11 @@ import pytest
 
 from gateway.console import models, views
 from gateway.console.port import RawRow, StepRow
+from gateway.core.component_code import Layout
 from gateway.core.model import (
     MINUTE,
     SECOND,
+    Asset,
     Condition,
     Frame,
     FrameKind,
@@ -250,6 +252,25 @@ async def test_assets_come_as_json_or_geojson(tmp_path: Path) -> None:
         devices = (await client.get("/api/v1/devices?asset=lamp-1")).json()["items"]
         assert (devices[0]["device"], devices[0]["expected_interval_s"]) == ("d-1", 15.0)
         assert len((await client.get("/api/v1/devices")).json()["items"]) == 2
+
+
+async def test_an_asset_has_its_component_code_in_parts(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client() as client:
+        parts = {"code": "3708320103000001", "county": "370832", "major": "01", "minor": "03", "sequence": "000001"}
+        lamp = (await client.get("/api/v1/assets/lamp-2")).json()
+        assert (lamp["component"], lamp["attributes"]["component_code"]) == (parts, parts["code"])
+        listed = (await client.get("/api/v1/assets?kind=lamp")).json()["items"]
+        assert [one["component"] for one in listed] == [None, parts]
+        feature = (await client.get("/api/v1/assets/lamp-2", headers={"Accept": "application/geo+json"})).json()
+        assert feature["properties"]["component"] == parts
+
+
+def test_a_code_that_is_none_of_the_layout_has_no_parts() -> None:
+    coded = Asset("a", "lamp", attributes={"component_code": "3205080100100001"})
+    assert views.component(coded, Layout.EXTENDED) is not None
+    assert views.component(coded, Layout.CLASSIC) is None
+    assert views.component(coded, None) is None
+    assert views.component(Asset("a", "lamp"), Layout.CLASSIC) is None
 
 
 async def test_raw_readings_page_without_gap_even_where_times_are_equal(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from tests.sources.held_intake import HeldIntake, eventually
 from tests.sources.test_modbus import crc, cycles, good, over, polling, rtu_answer, rtu_converter, tcp, unit
 
 SET = WriteRequest(6, 12, (2500,))
+CALM = 2 * SECOND  # for a device that does answer, however busy this machine is
 UNKNOWN = "it is not known whether the device carried it out"
 
 
@@ -101,7 +102,7 @@ async def test_a_coil_a_register_and_a_float_in_two_word_orders_are_written_and_
     registers = [Register(order, 3, at, 2, Form("float", 4), order) for order, at in (("ABCD", 20), ("CDAB", 30))]
     intake = HeldIntake(commit_at_once=True)
     async with plc(7) as device:
-        source = polling((device.port, [unit("plc", 7, *reads)]))
+        source = polling((device.port, [unit("plc", 7, *reads)]), timeout=CALM)
         running(source, intake)
         await polled(source)
         await source.write("plc", WriteRequest(5, 5, (1,)))
@@ -124,7 +125,7 @@ async def test_a_command_goes_before_the_reads_that_wait_also_in_the_middle_of_a
     intake = HeldIntake(commit_at_once=True)
     async with plc() as device:
         device.wait_s = 0.05
-        source = polling((device.port, [unit("a", 1, *reads)]))
+        source = polling((device.port, [unit("a", 1, *reads)]), timeout=CALM)
         running(source, intake)
         await eventually(lambda: (3, 20) in device.seen)
         in_flight = len(device.seen)
@@ -141,7 +142,7 @@ async def test_an_idle_line_is_woken_and_the_unit_is_read_again_at_once(
     intake = HeldIntake(commit_at_once=True)
     async with plc() as device:
         monkeypatch.setattr(modbus, "START_SPREAD_S", 0.0)
-        source = polling((device.port, [unit("a", 1, BlockRead(3, 12, 1), interval=HOUR)]))
+        source = polling((device.port, [unit("a", 1, BlockRead(3, 12, 1), interval=HOUR)]), timeout=CALM)
         running(source, intake)
         await intake.count(1)
         async with asyncio.timeout(2):
@@ -153,7 +154,7 @@ async def test_an_idle_line_is_woken_and_the_unit_is_read_again_at_once(
 async def test_a_full_intake_does_not_hold_up_a_command(running: Running) -> None:
     intake = HeldIntake(full_above=1)
     async with plc() as device:
-        source = polling((device.port, [unit("a", 1, BlockRead(3, 12, 1))]))
+        source = polling((device.port, [unit("a", 1, BlockRead(3, 12, 1))]), timeout=CALM)
         running(source, intake)
         await intake.count(1)
         await asyncio.sleep(0.1)
@@ -202,7 +203,7 @@ async def test_a_device_that_refuses_says_why_and_keeps_its_connection(
     intake = HeldIntake(commit_at_once=True)
     async with plc() as device:
         device.refuse = code
-        source = polling((device.port, [unit("a", 1, BlockRead(3, 12, 1))]))
+        source = polling((device.port, [unit("a", 1, BlockRead(3, 12, 1))]), timeout=CALM)
         running(source, intake)
         await polled(source)
         with pytest.raises(error) as caught:
@@ -333,7 +334,7 @@ async def test_more_commands_than_a_line_can_hold_are_refused_at_once(running: R
     intake = HeldIntake(commit_at_once=True)
     async with plc() as device:
         device.wait_s = 0.1
-        source = polling((device.port, [unit("a", 1, BlockRead(3, 12, 1))]), timeout=2 * SECOND)
+        source = polling((device.port, [unit("a", 1, BlockRead(3, 12, 1))]), timeout=CALM)
         running(source, intake)
         await device.asked.wait()
         asked = [source.write("a", WriteRequest(6, 12, (n,))) for n in range(MAX_COMMANDS + 4)]
@@ -349,7 +350,7 @@ async def test_a_command_whose_caller_has_gone_is_not_sent(running: Running) -> 
     intake = HeldIntake(commit_at_once=True)
     async with plc() as device:
         device.wait_s = 0.2
-        source = polling((device.port, [unit("a", 1, BlockRead(3, 12, 1))]), timeout=2 * SECOND)
+        source = polling((device.port, [unit("a", 1, BlockRead(3, 12, 1))]), timeout=CALM)
         running(source, intake)
         await device.asked.wait()
         with pytest.raises(TimeoutError):

@@ -77,14 +77,13 @@ class Pipe:
     length_m: float
     level_m: float = 0.0
     flow_m3_h: float = 0.0
-    water_m: float = 0.0
     flooding_l_s: float = 0.0
     blocked: float = 0.0
 
     @property
     def velocity_m_s(self) -> float:
-        """Of the water in the drain, which is ``water_m`` deep in the middle."""
-        area = wetted_m2(self.diameter_m, self.water_m)
+        """Of the water in the drain, as deep as at the gauge."""
+        area = wetted_m2(self.diameter_m, self.level_m)
         return round(self.flow_m3_h / 3600 / area, 3) if area > 1e-3 else 0.0
 
     @property
@@ -392,10 +391,8 @@ class Stormwater:
 
     def _read(self, state: DrainageState) -> None:
         for pipe_id, pipe in self.pipes.items():
-            drain = _drain(pipe_id)
             pipe.level_m = state.depth_m[pipe_id]
-            pipe.flow_m3_h = round(3600 * state.flow_m3_s[drain], 1)
-            pipe.water_m = state.water_m[drain]
+            pipe.flow_m3_h = round(3600 * state.flow_m3_s[_drain(pipe_id)], 1)
             pipe.flooding_l_s = state.flooding_l_s[pipe_id]
         for road in self.roads.values():
             road.hollow_m = state.depth_m[_hollow(road.pipe.asset.asset)] - GULLY_DEPTH_M

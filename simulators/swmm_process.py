@@ -27,7 +27,7 @@ solver: Any = import_module("swmm.toolkit.solver")
 enums: Any = import_module("swmm.toolkit.shared_enum")
 
 PARENT_CHECK_S = 1.0
-# The engine has no notion of an impassable pipe short of closing it; a loss this high passes under 1 % of the flow.
+# SWMM cannot calculate with infinity: behind a loss this high a brook of 200 L/s becomes one of 2 L/s.
 SHUT = 1e6
 M3_PER_FT3 = 0.3048**3  # the volumes in store come in the engine's own cubic feet, the others in cubic metres
 
@@ -39,10 +39,8 @@ class Engine:
         """Raises RuntimeError with SWMM's words."""
         source, report = folder / "city.inp", folder / "city.rpt"
         source.write_text(wanted["inp"], encoding="utf-8")
-        self._opened = False
         try:
             solver.swmm_open(str(source), str(report), str(folder / "city.out"))
-            self._opened = True
             solver.swmm_start(0)
         except Exception as error:
             # Closing is what flushes the report, and the report is where SWMM says which line it did not like.
@@ -51,14 +49,16 @@ class Engine:
             raise RuntimeError(_complaint(report) or str(error).strip()) from error
         self._at_s = 0.0
         self._rain = -1.0
+        self._told = b""
         kind = enums.ObjectType
         self._gage = solver.project_get_index(kind.GAGE, "RAIN")
         self._nodes = _indices(kind.NODE, wanted["nodes"])
         full = enums.NodeProperty.FULL_DEPTH
         self._full = [solver.node_get_parameter(index, full) - 1e-3 for index in self._nodes]
         self._links = _indices(kind.LINK, wanted["links"])
+        # Looking a member of these enumerations up costs as much as the call that needs it.
         of_node, of_link = enums.NodeResult, enums.LinkResult
-        self._results = (of_node.DEPTH, of_node.FLOOD, of_link.FLOW, of_link.DEPTH)
+        self._results = (of_node.DEPTH, of_node.FLOOD, of_link.FLOW)
         self._pumps = _indices(kind.LINK, wanted["pumps"])
         self._conduits = _indices(kind.LINK, wanted["conduits"])
         self._settings = [math.nan] * len(self._pumps)
@@ -69,24 +69,27 @@ class Engine:
         to_s, rain = STEP.unpack_from(request)
         if to_s == BALANCE_ASKED:
             return self._balance()
-        numbers = array("d", request[STEP.size :]).tolist()
-        self._set(rain, numbers[: len(self._pumps)], numbers[len(self._pumps) :])
+        if rain != self._rain:
+            solver.raingage_set_precipitation(self._gage, rain)
+            self._rain = rain
+        if request[STEP.size :] != self._told:
+            self._told = request[STEP.size :]
+            numbers = array("d", self._told).tolist()
+            self._set(numbers[: len(self._pumps)], numbers[len(self._pumps) :])
         while to_s - self._at_s > 1e-3:
             # The library counts in whole seconds.
-            if solver.swmm_stride(max(1, round(to_s - self._at_s))) <= 0:
+            seconds = max(1, round(to_s - self._at_s))
+            if solver.swmm_stride(seconds) <= 0:
                 raise RuntimeError("the simulation has come to its end")
-            self._at_s += max(1, round(to_s - self._at_s))
+            self._at_s += seconds
         return self._state().tobytes()
 
     def close(self) -> None:
         solver.swmm_end()
         solver.swmm_close()
 
-    def _set(self, rain: float, settings: Sequence[float], losses: Sequence[float]) -> None:
+    def _set(self, settings: Sequence[float], losses: Sequence[float]) -> None:
         """Tell the engine what has changed."""
-        if rain != self._rain:
-            solver.raingage_set_precipitation(self._gage, rain)
-            self._rain = rain
         for place, (index, old, new) in enumerate(zip(self._pumps, self._settings, settings, strict=True)):
             if old != new:
                 solver.link_set_target_setting(index, new)
@@ -102,21 +105,20 @@ class Engine:
         stored = routing.finalStorage * M3_PER_FT3
         return BALANCE.pack(inflow, routing.outflow, routing.flooding, stored, runoff.pctError, routing.pctError)
 
-    def _state(self) -> array[float]:
-        # Enough of the time of a step goes by here to look the numbers of the enumerations up only once.
+    def _state(self) -> array[int]:
+        """Milliseconds, millimetres, and tenths of a litre a second."""
+        # Reading costs more than computing (0.1 ms against 0.06 ms a step, of 60 nodes), so what is not needed is not
+        # read: nothing leaves a node upwards before it is full.
         node, link = solver.node_get_result, solver.link_get_result
-        depth, flood, flow, water = self._results
+        depth, flood, flow = self._results
         depths = [node(index, depth) for index in self._nodes]
-        # Nothing leaves a node upwards before it is full.
-        floods = [
-            round(node(index, flood), 1) if now >= full else 0.0
+        numbers = array("q", (round(1000 * self._at_s),))
+        numbers.fromlist([round(1000 * now) for now in depths])
+        numbers.fromlist([
+            round(10 * node(index, flood)) if now >= full else 0
             for index, now, full in zip(self._nodes, depths, self._full, strict=True)
-        ]
-        numbers = array("d", (self._at_s,))
-        numbers.extend(round(now, 3) for now in depths)
-        numbers.extend(floods)
-        numbers.extend(round(link(index, flow) / 1000, 4) for index in self._links)
-        numbers.extend(round(link(index, water), 3) for index in self._links)
+        ])  # fmt: skip
+        numbers.fromlist([round(10 * link(index, flow)) for index in self._links])
         return numbers
 
 

@@ -75,6 +75,17 @@ def test_the_published_drill_is_reproduced(drill: dict[int, DrainageState], minu
     assert sum(state.flow_m3_s[f"pump-{number}"] > 0 for number in (1, 2, 3)) == pumps
 
 
+@pytest.mark.parametrize(("area_ha", "first", "last"), [(20.0, 50, 100), (30.0, 45, 125)])
+def test_larger_catchments_keep_the_well_full_as_long_as_published(area_ha: float, first: int, last: int) -> None:
+    full = []
+    with Drainage(published_drill(area_ha), routing_step_s=5.0, wet_step_s=DRILL_WET_STEP_S) as drainage:
+        for minute in range(5, 181, 5):
+            state = drainage.advance(minute * 60.0, DRILL_STORM.intensity_mm_h((minute - 5) * 60))
+            if state.depth_m["well"] >= 5.99:
+                full.append(minute)
+    assert (full[0], full[-1]) == (first, last)
+
+
 def test_the_drill_ends_in_short_cycling_of_one_pump(drill: dict[int, DrainageState]) -> None:
     running = [drill[minute].flow_m3_s["pump-1"] > 0 for minute in range(105, 166)]
     assert sum(not before and now for before, now in pairwise(running)) >= 2

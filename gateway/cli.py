@@ -279,6 +279,65 @@ def doctor(config: Config = Path("citywatch.yaml"), json: Json = False) -> None:
 
 
 @app.command()
+def simulate(
+    devices: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many devices speak.")] = 1000,
+    rate: Annotated[str, typer.Option(help="Messages a second in all, or max: as many as the broker takes.")] = "max",
+    mqtt: Annotated[
+        str | None,
+        typer.Option(
+            "--mqtt",
+            metavar="URL",
+            help="The broker: mqtt://[user:password@]host[:port], or mqtts:// for TLS. User and password may stand in "
+            "CITYWATCH_MQTT_USERNAME and CITYWATCH_MQTT_PASSWORD instead.",
+        ),
+    ] = None,
+    stop_after: Annotated[
+        str | None, typer.Option("--for", help="Stop by itself after this long, e.g. 60s; default: at Ctrl-C.")
+    ] = None,
+    ledger: Annotated[
+        Path | None, typer.Option("--ledger", help="Write down every message: when sent, when acknowledged.")
+    ] = None,
+    assets_out: Annotated[
+        Path | None, typer.Option("--assets-out", help="Write the asset file of these devices (.yaml .json .csv).")
+    ] = None,
+    connections: Annotated[int, typer.Option(min=1, max=100_000, help="Connections the devices share.")] = 8,
+    json: Json = False,
+) -> None:
+    """Load for a broker, with an account of every message; exit 1 when one was not acknowledged."""
+    from gateway.simulate import LoadOptions, all_acknowledged, lines, run_load
+
+    if mqtt is None and assets_out is None:
+        raise typer.BadParameter("say where to send: --mqtt URL (or only --assets-out FILE)", param_hint="--mqtt")
+    options = LoadOptions(
+        devices,
+        _rate(rate),
+        mqtt,
+        _seconds(stop_after) if stop_after is not None else None,
+        ledger,
+        assets_out,
+        connections,
+    )
+
+    def show(now: dict[str, int]) -> None:
+        counts = ", ".join(f"{name} {now[key]:,}" for name, key in _PROGRESS.items())
+        typer.echo(f"\r{counts}\x1b[K", nl=False, err=True)
+
+    watched = sys.stderr.isatty()
+    summary = run_load(options, show if watched else None)
+    if watched:
+        typer.echo("\r\x1b[K", nl=False, err=True)
+    if summary is None:
+        typer.echo(jsonlib.dumps({"assets": str(assets_out)}) if json else f"wrote {assets_out}")
+        return
+    for line in [jsonlib.dumps(summary)] if json else lines(summary):
+        typer.echo(line)
+    raise typer.Exit(0 if all_acknowledged(summary) else 1)
+
+
+_PROGRESS = {"sent": "sent", "acknowledged": "acked", "unacknowledged": "unacked", "connected": "connected"}
+
+
+@app.command()
 def bench(
     names: Annotated[list[str] | None, typer.Argument(help="Which; default: all. `list` names them.")] = None,
     runs: Annotated[int, typer.Option("--runs", help="Runs of the fault campaign.")] = 20,
@@ -289,6 +348,19 @@ def bench(
     except ImportError as error:
         raise CitywatchError(f"the benchmarks cannot be loaded: {error}") from error
     raise typer.Exit(run_benchmarks(names or [], runs=runs))
+
+
+def _rate(text: str) -> float | None:
+    """``"max"`` → None."""
+    if text == "max":
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < float("inf"):
+        raise typer.BadParameter(f"write max, or messages a second, not {text!r}", param_hint="--rate")
+    return rate
 
 
 def _seconds(text: str) -> float:

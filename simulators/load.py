@@ -3,6 +3,7 @@
 Hand-packed MQTT 3.1.1 over raw asyncio. Each of ``connections`` connections carries its share of the devices (those
 whose index leaves the same remainder) with at most ``inflight`` unacknowledged messages. A lost connection is made
 again and everything unacknowledged is sent again, in order, marked DUP. Nothing is forgotten until its PUBACK.
+Connections are made ``CONNECTS_PER_S`` a second, so that thousands of them are no storm.
 
 What device ``index`` says in message ``sequence`` follows from the seed alone (``expected_values``), so that a judge
 can recompute it; the device is ``device_id(index)``, its topic ``topic(index, …)``, its ``ts`` the ``sent_at`` of the
@@ -19,8 +20,11 @@ import contextlib
 import csv
 import gc
 import json
+import os
 import random
+import resource
 import signal
+import ssl
 import sys
 import time
 from array import array
@@ -40,6 +44,11 @@ _BACKOFF_S = (0.1, 2.0)  # first and longest pause between attempts to connect; 
 _CONNECT_TIMEOUT_S = 5.0
 _STALL_S = 20.0  # nothing acknowledged for so long while something waits: the connection is given up
 _TICK_S = 0.01
+_LONGEST_TICK_S = 5.0  # of a connection that has nothing to do; 4,000 of them take 0.11 core, their pings with it
+KEEP_ALIVE_S = 30
+CONNECTS_PER_S = 200  # nats-server and mosquitto take several times as many without a queue
+LATENCIES_KEPT = 1_000_000
+USERNAME, PASSWORD = "CITYWATCH_MQTT_USERNAME", "CITYWATCH_MQTT_PASSWORD"  # in the environment: seen by no `ps`
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +176,7 @@ class Target:
     count: int | None = None
     drain_s: float = 10.0
     client_prefix: str = "load"
+    tls: ssl.SSLContext | None = None
 
 
 class Generator:
@@ -177,8 +187,9 @@ class Generator:
         self.plan = plan
         self.target = target
         self.records: array[int] = ledger.pending if ledger else array("q")
-        self.sent = self.acked = self.resent = self.reconnects = self.refused = 0
-        self.latencies_us: list[int] = []
+        self.sent = self.acked = self.resent = self.reconnects = self.refused = self.connected = 0
+        self.latencies = Latencies()
+        self.pace = Pace(CONNECTS_PER_S)
         self.stopping = asyncio.Event()
         self.settled = asyncio.Event()  # sending has ended and everything is acknowledged
         self._ledger = ledger
@@ -186,7 +197,7 @@ class Generator:
 
     @property
     def unacked(self) -> int:
-        return sum(len(link.unacked) for link in self._links)
+        return self.sent - self.acked if self.target.qos else 0
 
     def stop(self) -> None:
         """End the sending now; what is under way is still waited for."""
@@ -217,11 +228,12 @@ class Generator:
             "resent": self.resent,
             "reconnects": self.reconnects,
             "refused": self.refused,
+            "connections": len(self._links),
             "seconds": round(total_s, 3),
             "rate": round(sent / sending_s, 1) if sending_s else 0.0,
             "cpu_us_per_message": round(used / max(1, self.sent) * 1e6, 2),
             "cpu_share": round(used / total_s, 3) if total_s else 0.0,
-            "ack_ms": self._latency_ms(),
+            "ack_ms": self.latencies.in_ms(),
         }
 
     async def _until_sent(self) -> None:
@@ -256,12 +268,48 @@ class Generator:
         if self._ledger is not None:
             self._ledger.flush()
 
-    def _latency_ms(self) -> dict[str, float]:
-        ordered = sorted(self.latencies_us)
+
+class Latencies:
+    """A fair sample of at most ``LATENCIES_KEPT`` times to the PUBACK, in µs: every second one is thrown away when it
+    is full, and from then on only every second batch is taken."""
+
+    def __init__(self) -> None:
+        self._kept: array[int] = array("q")
+        self._stride, self._batches = 1, 0
+
+    def add(self, batch: array[int]) -> None:
+        """Latencies that became known at once."""
+        self._batches += 1
+        if self._batches % self._stride:
+            return
+        self._kept.extend(batch)
+        if len(self._kept) > LATENCIES_KEPT:
+            del self._kept[::2]
+            self._stride *= 2
+
+    def in_ms(self) -> dict[str, float]:
+        """Quantiles; empty when nothing was acknowledged."""
+        ordered = sorted(self._kept)
         if not ordered:
             return {}
-        at = {"p50": 0.50, "p99": 0.99, "max": 1.0}
+        at = {"p50": 0.50, "p90": 0.90, "p99": 0.99, "p999": 0.999, "max": 1.0}
         return {name: ordered[min(len(ordered) - 1, int(len(ordered) * share))] / 1000 for name, share in at.items()}
+
+
+class Pace:
+    """Lets so many through a second, in the order they come; who is late owes nothing."""
+
+    def __init__(self, per_s: float) -> None:
+        self._step = 1 / per_s
+        self._next = 0.0
+
+    async def turn(self) -> None:
+        """Wait for one's turn."""
+        now = time.monotonic()
+        mine = max(now, self._next)
+        self._next = mine + self._step
+        if mine > now:
+            await asyncio.sleep(mine - now)
 
 
 class _Link(asyncio.Protocol):
@@ -277,6 +325,7 @@ class _Link(asyncio.Protocol):
         self.next_device, self.sequence = 0, plan.first_sequence
         self.packet_id = 0
         self.rate = target.rate / target.connections if target.rate else None
+        self.phase = number / target.connections  # slow connections take turns within their interval
         share, rest = divmod(target.count or 0, target.connections)
         self.left = share + (number < rest) if target.count is not None else sys.maxsize
         self.started = 0.0
@@ -301,9 +350,12 @@ class _Link(asyncio.Protocol):
         try:
             while True:
                 self.lost = loop.create_future()
+                await self.generator.pace.turn()
                 try:
                     async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                        await loop.create_connection(lambda: self, self.target.host, self.target.port)
+                        await loop.create_connection(
+                            lambda: self, self.target.host, self.target.port, ssl=self.target.tls
+                        )
                 except (OSError, TimeoutError):
                     pass
                 else:
@@ -323,19 +375,26 @@ class _Link(asyncio.Protocol):
         self.progress = pinged = time.monotonic()
         was_ready = False
         while not self.lost.done():
-            await asyncio.wait((self.lost,), timeout=_TICK_S)
+            await asyncio.wait((self.lost,), timeout=self._until_due())
             now = time.monotonic()
             was_ready = was_ready or self.ready
             if self.ready:
                 self.fill()
             if self.transport is None:
                 continue
-            if now - pinged > 10.0 and self.ready:
+            if now - pinged > KEEP_ALIVE_S / 3 and self.ready:
                 self.transport.write(mqtt_wire.PINGREQ)
                 pinged = now
             if (self.unacked or not self.ready) and now - self.progress > _STALL_S:
                 self.transport.abort()
         return was_ready
+
+    def _until_due(self) -> float:
+        """How long this connection may sleep: a slow one until its next message, one that is full a tick."""
+        if self.rate is None or not self.ready or not self.started:
+            return _TICK_S
+        due = (self.made + 1 - self.phase) / self.rate - (time.monotonic() - self.started)
+        return min(_LONGEST_TICK_S, max(_TICK_S, due))
 
     # asyncio.Protocol
 
@@ -345,9 +404,11 @@ class _Link(asyncio.Protocol):
         self.buffer.clear()
         self.writable = True
         client_id = f"{self.target.client_prefix}-{self.plan.seed}-{self.number}"
-        self._write(mqtt_wire.connect(client_id, self.target.username, self.target.password))
+        login = self.target.username, self.target.password
+        self._write(mqtt_wire.connect(client_id, *login, keep_alive=KEEP_ALIVE_S))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.generator.connected -= self.ready
         self.ready = False
         self.transport = None
         if self.lost is not None and not self.lost.done():
@@ -386,6 +447,7 @@ class _Link(asyncio.Protocol):
             self.transport.close()
             return
         self.ready = True
+        self.generator.connected += 1
         self.progress = time.monotonic()
         if self.unacked:
             self.generator.resent += len(self.unacked)
@@ -397,18 +459,16 @@ class _Link(asyncio.Protocol):
             return
         now = time.time_ns() // 1000
         pop, note = self.unacked.pop, self.generator.records.extend
-        acked = 0
-        entry: tuple[int, int, int, bytes] | None = None
+        waited: array[int] = array("q")
         for packet_id in packet_ids:
             entry = pop(packet_id, None)
             if entry is not None:
                 note((entry[0], entry[1], entry[2], now))
-                acked += 1
-        if entry is not None:
-            self.generator.acked += acked
+                waited.append(now - entry[2])
+        if waited:
+            self.generator.acked += len(waited)
             self.progress = time.monotonic()
-            if len(self.generator.latencies_us) < 1_000_000:
-                self.generator.latencies_us.append(now - entry[2])
+            self.generator.latencies.add(waited)
         if self.generator.stopping.is_set() and not self.generator.unacked:
             self.generator.settled.set()
         # Several acknowledgements make one write: a quarter of the window, or the next tick.
@@ -422,9 +482,11 @@ class _Link(asyncio.Protocol):
             return
         room = min(self.target.inflight - len(self.unacked), self.left)
         if self.rate is not None:
-            room = min(room, int((time.monotonic() - self.started) * self.rate) - self.made)
+            room = min(room, int((time.monotonic() - self.started) * self.rate + self.phase) - self.made)
         if room <= 0:
             return
+        if not self.unacked:
+            self.progress = time.monotonic()  # the broker owes nothing until now
         now = time.time_ns() // 1000
         packets = self._packets(room, now, now // 1000)
         self.made += room
@@ -506,13 +568,36 @@ def _asset_row(index: int, alarms_every: int) -> dict[str, Any]:
 
 
 def broker_of(url: str) -> tuple[str, int, str | None, str | None]:
-    """Host, port, user name and password of ``mqtt://[user:password@]host[:port]``. Raises ValueError."""
+    """Host, port, user name and password of ``mqtt[s]://[user:password@]host[:port]``. Raises ValueError."""
     parts = urlsplit(url)
-    if parts.scheme != "mqtt" or not parts.hostname:
-        raise ValueError(f"not an MQTT address: {url!r} (write mqtt://127.0.0.1:1883)")
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or port == -1:
+        # Not the whole address: a password may stand in it.
+        where = url.rpartition("@")[2]
+        raise ValueError(f"not an MQTT address: {where!r} (write mqtt://127.0.0.1:1883 or mqtts://host:8883)")
     username = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password else None
-    return parts.hostname, parts.port or 1883, username, password
+    return parts.hostname, port or (8883 if parts.scheme == "mqtts" else 1883), username, password
+
+
+def tls_of(url: str) -> ssl.SSLContext | None:
+    """How to encrypt ``mqtts://``: by the certificates this machine trusts (and SSL_CERT_FILE). None for ``mqtt://``."""
+    if urlsplit(url).scheme != "mqtts":
+        return None
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def allow_open_files() -> int:
+    """Let this process have as many open files, so connections, as it may; returns how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard if hard != resource.RLIM_INFINITY else sys.maxsize
 
 
 def fleet_credentials(path: Path | None) -> tuple[str | None, str | None]:
@@ -525,7 +610,7 @@ def fleet_credentials(path: Path | None) -> tuple[str | None, str | None]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``python -m simulators load``."""
-    parser.add_argument("--mqtt-url", help="mqtt://[user:password@]host:port; without it only --assets-out is done")
+    parser.add_argument("--mqtt-url", help="mqtt[s]://[user:password@]host:port; without it only --assets-out is done")
     parser.add_argument("--credentials", type=Path, help='JSON with {"fleet": {"username": …, "password": …}}')
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--devices", type=int, default=1000)
@@ -556,13 +641,16 @@ def run(options: argparse.Namespace) -> int:
     if not options.mqtt_url:
         return 0
     host, port, username, password = broker_of(options.mqtt_url)
+    username, password = username or os.environ.get(USERNAME), password or os.environ.get(PASSWORD)
     if options.credentials:
         username, password = fleet_credentials(options.credentials)
     target = Target(
         host, port, username, password, min(options.connections, plan.devices), options.qos, options.inflight,
         None if options.rate == "max" else float(options.rate), options.duration, options.count, options.drain,
-        options.client_prefix,
+        options.client_prefix, tls_of(options.mqtt_url),
     )  # fmt: skip
+    if target.connections + 100 > allow_open_files():
+        raise ValueError(f"{target.connections} connections are more than this process may open (ulimit -Hn)")
     ledger = LoadLedger(options.ledger, asdict(plan)) if options.ledger else None
     gc.freeze()
     gc.disable()  # nothing here makes cycles at a rate
@@ -596,4 +684,5 @@ async def _with_signals(plan: Plan, target: Target, ledger: LoadLedger | None, s
 
 def _print_status(generator: Generator) -> None:
     counts = {"type": "rates", "sent": generator.sent, "acked": generator.acked, "unacked": generator.unacked}
-    print(json.dumps(counts | {"reconnects": generator.reconnects}), flush=True)
+    links = {"reconnects": generator.reconnects, "connected": generator.connected}
+    print(json.dumps(counts | links), flush=True)

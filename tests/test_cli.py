@@ -20,7 +20,7 @@ from gateway.core.assets_json import parse_assets
 from gateway.lock import DataLock
 
 REPOSITORY = Path(__file__).parents[1]
-COMMANDS = ("demo", "run", "check", "decode", "test-rules", "backtest", "import-assets", "doctor", "bench")
+COMMANDS = ("demo", "run", "check", "decode", "test-rules", "backtest", "import-assets", "doctor", "simulate", "bench")
 
 ASSETS = """\
 assets:

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from array import array
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,7 @@ from simulators.ledger import LoadLedger, Sent, read_load_ledger, read_parameter
 from simulators.load import (
     ALARM_PERIOD,
     Generator,
+    Latencies,
     Plan,
     Target,
     broker_of,
@@ -104,7 +106,8 @@ def test_the_asset_file_has_a_device_for_every_topic(tmp_path: Path, name: str) 
 def test_a_broker_address_is_read_with_its_credentials() -> None:
     assert broker_of("mqtt://a%40b:p%3Aw@localhost:99") == ("localhost", 99, "a@b", "p:w")
     assert broker_of("mqtt://127.0.0.1") == ("127.0.0.1", 1883, None, None)
-    for wrong in ("http://127.0.0.1", "mqtt://", "127.0.0.1:1883"):
+    assert broker_of("mqtts://host")[:2] == ("host", 8883)
+    for wrong in ("http://127.0.0.1", "mqtt://", "127.0.0.1:1883", "mqtt://u:secret@host:x"):
         with pytest.raises(ValueError, match="not an MQTT address"):
             broker_of(wrong)
 
@@ -169,6 +172,28 @@ async def test_a_killed_broker_is_found_again_and_what_it_had_not_acknowledged_s
     entries = list(read_load_ledger(tmp_path / "ledger"))
     assert {(e.device, e.sequence) for e in entries if e.acked_at} == {(e.device, e.sequence) for e in entries}
     assert len(entries) == summary["sent"]
+
+
+async def test_a_slow_connection_is_not_given_up_for_having_been_silent(
+    mosquitto: servers.Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simulators.load._STALL_S", 0.3)
+    target = Target(mosquitto.host, mosquitto.port, connections=2, rate=2, duration_s=3.5)
+    summary = await Generator(Plan(devices=2), target).run()
+    assert summary["acked"] == summary["sent"] >= 6
+    assert summary["reconnects"] == 0
+
+
+def test_latencies_are_a_fair_sample_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulators.load.LATENCIES_KEPT", 1000)
+    latencies = Latencies()
+    assert latencies.in_ms() == {}
+    for number in range(10_000):
+        latencies.add(array("q", [number * 1000] * 2))
+    found = latencies.in_ms()
+    assert found["p50"] == pytest.approx(5_000, rel=0.1)
+    assert found["p90"] == pytest.approx(9_000, rel=0.1)
+    assert found["max"] == pytest.approx(10_000, rel=0.05)
 
 
 async def test_wrong_credentials_are_said_and_nothing_is_claimed() -> None:

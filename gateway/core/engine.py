@@ -45,7 +45,7 @@ from gateway.core.points import (
     packet_keys,
 )
 from gateway.core.registry import Registry
-from gateway.core.rule import OnBadData, Rule, RuleSet, Stands, parts
+from gateway.core.rule import OnBadData, Rule, RuleSet, Share, Stands, parts
 from gateway.core.schedule import Schedule
 from gateway.core.silence import SavedWatch, Silences, Touched
 from gateway.core.vocabulary import CLOCK_SKEW
@@ -728,9 +728,8 @@ class Engine:
                 concerned |= dict.fromkeys(sorted(self.registry.children(link, alarm.asset)))
         for name in concerned:
             state = self._assets.get(name)
-            checks = state.plan.by_alarm.get(alarm.rule, 0) if state is not None else 0
-            if state is not None and checks:
-                self._ask(state, checks, 0, now, out, False, late)
+            if state is not None and (asking := state.plan.by_alarm.get(alarm.rule)) is not None:
+                self._ask(state, *asking, now, out, False, late)
 
     def _count_up(self) -> None:
         """Which alarms that others ask for stand, counted anew."""
@@ -845,7 +844,8 @@ class Engine:
         for rule in rules:
             for variant in rule.all_variants if rule.enabled else ():
                 for condition in (variant.when, *([variant.clear_when] if variant.clear_when is not None else [])):
-                    for part in parts(condition):
+                    inner = [one for part in parts(condition) if isinstance(part, Share) for one in parts(part.where)]
+                    for part in (*parts(condition), *inner):
                         if isinstance(part, Stands):
                             self._asked.setdefault(part.rule, set()).add(_whom(part))
 

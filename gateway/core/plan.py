@@ -112,7 +112,8 @@ class Check:
 class Membership:
     """An asset of this plan counts towards ``group`` of the asset its ``link`` names while ``where`` is true.
 
-    ``guard``: as that of a check, for an asset of which nothing is silent.
+    ``guard``: as that of a check, for an asset of which nothing is silent. ``alarms``: the rules it asks whether they
+    stand.
     """
 
     group: str
@@ -122,6 +123,7 @@ class Membership:
     points: frozenset[str]
     silences: tuple[Silence, ...]
     guard: Band | None
+    alarms: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -151,7 +153,7 @@ class Plan:
     groups: dict[str, int] = field(default_factory=dict)  # group → check
     not_applicable: dict[str, str] = field(default_factory=dict)  # rule → what the asset lacks for it
     by_schedule: dict[Schedule, int] = field(default_factory=dict)  # schedule → checks that follow it
-    by_alarm: dict[str, int] = field(default_factory=dict)  # rule → checks that ask whether its alarm stands
+    by_alarm: dict[str, tuple[int, int]] = field(default_factory=dict)  # rule asked for → (checks, memberships)
 
 
 def groups_of(rule: Rule) -> tuple[tuple[str, Share], ...]:
@@ -319,10 +321,8 @@ def compile_plan(
     """Everything the rules ask of assets like ``asset``."""
     plan = Plan()
     checks: list[Check] = []
-    for common in rules:
-        rule = common.variant(asset.asset)
-        if not applies(rule, asset, profiles):
-            continue
+    variants = [rule for common in rules if applies(rule := common.variant(asset.asset), asset, profiles)]
+    for rule in causes_first(variants):
         try:
             check = compile_check(rule, len(checks), asset, surroundings)
         except Missing as missing:
@@ -333,24 +333,47 @@ def compile_plan(
         for group in check.groups:
             plan.groups[group] = check.index
     plan.checks = tuple(checks)
-    plan.memberships = tuple(_memberships(rules, asset))
+    plan.memberships = tuple(_memberships(rules, asset, surroundings))
     _index(plan)
     return plan
 
 
-def _memberships(rules: RuleSet, asset: Asset) -> Iterable[Membership]:
+def causes_first(rules: Iterable[Rule]) -> list[Rule]:
+    """In their order, but for one thing: what suppresses an alarm of the same asset is judged before that alarm, so
+    that one reading that raises both tells nobody of the effect. Of two that suppress each other one stays first."""
+    known = {rule.id: rule for rule in rules}
+    ordered: dict[str, Rule] = {}
+    under_way: set[str] = set()
+
+    def take(rule: Rule) -> None:
+        if rule.id in ordered or rule.id in under_way:
+            return
+        under_way.add(rule.id)
+        for cause in rule.suppress_when:
+            if cause.link is None and cause.rule in known:
+                take(known[cause.rule])
+        ordered[rule.id] = rule
+
+    for rule in known.values():
+        take(rule)
+    return list(ordered.values())
+
+
+def _memberships(rules: RuleSet, asset: Asset, surroundings: Surroundings | None) -> Iterable[Membership]:
     for rule in rules:
         if not rule.enabled:
             continue
         for group, leaf in groups_of(rule):
             if leaf.of != asset.kind:
                 continue
-            inner = Compiler(asset.attributes)
+            inner = Compiler(asset.attributes, surroundings=surroundings)
             where = inner.test(leaf.where, None, False)
             if where is not None:
                 silences = tuple(inner.silences.values())
                 guard = _guard(leaf.where, inner, nothing_silent=True)
-                yield Membership(group, rule.id, leaf.link, where, frozenset(inner.points), silences, guard)
+                yield Membership(
+                    group, rule.id, leaf.link, where, frozenset(inner.points), silences, guard, frozenset(inner.alarms)
+                )
 
 
 def _shares(condition: Condition) -> Iterable[Share]:
@@ -392,7 +415,8 @@ def _index(plan: Plan) -> None:
         if check.rule.schedule is not None:
             plan.by_schedule[check.rule.schedule] = plan.by_schedule.get(check.rule.schedule, 0) | bit
         for alarm in check.alarms:
-            plan.by_alarm[alarm] = plan.by_alarm.get(alarm, 0) | bit
+            mine, theirs = plan.by_alarm.get(alarm, (0, 0))
+            plan.by_alarm[alarm] = (mine | bit, theirs)
         for point in check.points:
             touched = plan.by_point.setdefault(point, PointPlan())
             if check.rule.event:
@@ -414,6 +438,9 @@ def _index(plan: Plan) -> None:
             silences[silence.key] = silence
             mine, theirs = plan.by_silence.get(silence.key, (0, 0))
             plan.by_silence[silence.key] = (mine, theirs | 1 << number)
+        for alarm in membership.alarms:
+            mine, theirs = plan.by_alarm.get(alarm, (0, 0))
+            plan.by_alarm[alarm] = (mine, theirs | 1 << number)
         for point in membership.points:
             plan.by_point.setdefault(point, PointPlan()).memberships |= 1 << number
         if membership.guard is not None:

@@ -256,7 +256,7 @@ def test_nesting_without_end_is_refused() -> None:
 
 
 # Only recorded, never told to anybody: what others ask for, and what the journal wants to know.
-JOURNALLED = {"storm-mode", "pressure-drop", "alarm-flood", "manhole-shock", "manhole-vibration"}
+JOURNALLED = {"raining", "storm-mode", "pressure-drop", "alarm-flood", "manhole-shock", "manhole-vibration"}
 
 
 def test_the_shipped_rules_say_what_to_do_in_both_languages() -> None:

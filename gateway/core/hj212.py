@@ -48,13 +48,20 @@ class Telegram(msgspec.Struct, frozen=True):
         return flag.isascii() and flag.isdigit() and len(flag) < 4 and bool(int(flag) & 1)
 
 
+def _eight_steps(value: int) -> int:
+    for _ in range(8):
+        value = (value >> 1) ^ 0xA001 if value & 1 else value >> 1
+    return value
+
+
+_STEPS = tuple(map(_eight_steps, range(256)))  # of what is left of a register: its high half with a character upon it
+
+
 def crc(body: bytes) -> int:
     """The standard's: the high half of the register takes each character before eight steps."""
     value = 0xFFFF
     for character in body:
-        value = (value >> 8) ^ character
-        for _ in range(8):
-            value = (value >> 1) ^ 0xA001 if value & 1 else value >> 1
+        value = _STEPS[(value >> 8) ^ character]
     return value
 
 

@@ -1,7 +1,7 @@
-"""python -m simulators city · assets · load · witness: the simulated world, as processes of its own.
+"""python -m simulators city · stream · assets · load · witness: the simulated world, as processes of its own.
 
-Every command prints JSON lines on stdout (one object a line, ``type`` says what it is) and people's words on stderr.
-Exit 0 done, 1 nothing got through, 2 wrong usage. SIGTERM ends each in order.
+Every command but ``stream`` prints JSON lines on stdout (one object a line, ``type`` says what it is), and all say
+people's words on stderr. Exit 0 done, 1 nothing got through, 2 wrong usage. SIGTERM ends each in order.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import ctypes
 import json
-import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -18,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from simulators import city as cities
-from simulators import fleet, load, scenarios, witness
+from simulators import fleet, load, witness
 from simulators.ledger import CityLedger
-
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+from simulators.scenario import Scenario, duration_s, load_scenario, shipped_scenarios
+from simulators.stream import stream
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m simulators", description=__doc__)
     parser.add_argument("--die-with-parent", action="store_true", help="end when the process that started us does")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _city_arguments(commands.add_parser("city", help="a small living city over MQTT and Modbus TCP"))
+    _city_arguments(commands.add_parser("city", help="a living city over MQTT, Modbus TCP and HJ 212"))
+    _stream_arguments(
+        commands.add_parser("stream", help="all that a scenario says, and the truth, as records on stdout")
+    )
     _assets_arguments(commands.add_parser("assets", help="write the asset file of the simulated city"))
     loads = commands.add_parser("load", help="a load generator that accounts for every message")
     load.add_arguments(loads)
@@ -50,48 +52,74 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def seconds(text: str) -> float:
     """``90``, ``90s``, ``5m``, ``1h30m`` → seconds. Raises ValueError."""
-    match = _DURATION.fullmatch(text.strip())
-    if match is None or not text.strip():
-        raise ValueError(f"not a duration: {text!r} (write 90s, 5m or 1h30m)")
-    return sum(float(part or 0) * factor for part, factor in zip(match.groups(), (3600, 60, 1), strict=True))
+    return float(text) if text.strip().replace(".", "", 1).isdigit() else duration_s(text)
+
+
+def _scenario_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scenario", default="evening", metavar="NAME|FILE",
+                        help=f"{', '.join(shipped_scenarios())}, or a file (default evening)")  # fmt: skip
+    parser.add_argument("--seed", type=int, help="default: the scenario's")
+    parser.add_argument("--devices", type=int, metavar="N", help="how many assets (default: the scenario's)")
+
+
+def _city_of(options: argparse.Namespace) -> tuple[Scenario, cities.City]:
+    scenario = load_scenario(options.scenario)
+    seed = scenario.seed if options.seed is None else options.seed
+    return scenario, cities.build_city(seed, options.devices or scenario.assets, scenario.city_intervals)
 
 
 def _assets_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--devices", type=int, default=300, help="how many lamps (default 300)")
+    _scenario_arguments(parser)
     parser.add_argument("--modbus-base-port", type=int, default=0,
                         help="port of the first Modbus device (default 0: ports that are free just now)")  # fmt: skip
     parser.add_argument("--modbus-ports-file", type=Path, help="JSON written by `city`: device → port")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help=".yaml or .json for the gateway, .geojson for a map")
     parser.set_defaults(run=_assets)
 
 
 def _assets(options: argparse.Namespace) -> int:
-    city = cities.build_city(options.seed, options.devices)
+    _, city = _city_of(options)
+    if options.out.suffix == ".geojson":
+        cities.write_whole(options.out, json.dumps(cities.geojson(city), ensure_ascii=False) + "\n")
+        return 0
     if options.modbus_ports_file is not None:
         ports = json.loads(options.modbus_ports_file.read_text(encoding="utf-8"))
     elif options.modbus_base_port:
-        ports = cities.ports_from(options.modbus_base_port)
+        ports = cities.ports_from(options.modbus_base_port, city.modbus_devices)
     else:
-        ports = cities.free_ports()
+        ports = cities.free_ports(city.modbus_devices)
     cities.write_assets(cities.asset_document(city, ports), options.out)
     return 0
 
 
+def _stream_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scenario", metavar="NAME|FILE")
+    parser.add_argument("--seed", type=int, help="default: the scenario's")
+    parser.add_argument("--assets", type=int, metavar="N", help="default: the scenario's")
+    parser.set_defaults(run=_stream)
+
+
+def _stream(options: argparse.Namespace) -> int:
+    stream(load_scenario(options.scenario), options.seed, options.assets, sys.stdout.buffer)
+    return 0
+
+
 def _city_arguments(parser: argparse.ArgumentParser) -> None:
+    _scenario_arguments(parser)
     parser.add_argument("--mqtt-url", help="mqtt://host:port; without it only the Modbus devices run")
+    parser.add_argument("--hj212", metavar="HOST:PORT", help="where dust stations connect")
     parser.add_argument("--credentials", type=Path, help="JSON: fleet {username, password}, devices {id: password}")
     parser.add_argument("--own-credentials", type=int, default=0, metavar="N", help="N lamps log in as themselves")
     parser.add_argument("--connections", type=int, default=4, help="connections that the other devices share")
     parser.add_argument("--assets", type=Path, metavar="FILE", help="take the Modbus ports from this asset file")
     parser.add_argument("--modbus-base-port", type=int, default=0, metavar="PORT")
     parser.add_argument("--modbus-ports-file", type=Path, metavar="FILE", help="write which port each device got")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--devices", type=int, default=300, help="how many lamps (default 300)")
     parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds a second")
     parser.add_argument("--for", dest="duration", type=seconds, metavar="5m", help="end after so long")
     parser.add_argument("--start-ms", type=int, help="clock of the devices at the beginning (default: now)")
-    parser.add_argument("--scenario", choices=sorted(scenarios.SCENARIOS), default="evening")
+    parser.add_argument("--scenario-clock", action="store_true",
+                        help="devices' clocks show the scenario's time, as fast as it goes")  # fmt: skip
+    parser.add_argument("--wait", action="store_true", help="begin when a line comes on stdin")
     parser.add_argument("--no-stranger", action="store_true", help="no message from a device nobody knows")
     parser.add_argument("--ledger", type=Path, metavar="FILE", help="SQLite: every message, sent and acknowledged when")
     parser.add_argument("--status-file", type=Path, metavar="FILE", help="JSON lines there instead of on stdout")
@@ -99,26 +127,31 @@ def _city_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _city(options: argparse.Namespace) -> int:
+    scenario, city = _city_of(options)
     ports: dict[str, int] = {}
     if options.assets is not None:
         ports = cities.read_modbus_ports(options.assets)
     elif options.modbus_base_port:
-        ports = cities.ports_from(options.modbus_base_port)
+        ports = cities.ports_from(options.modbus_base_port, city.modbus_devices)
     credentials = json.loads(options.credentials.read_text(encoding="utf-8")) if options.credentials else {}
+    host, _, port = (options.hj212 or "").rpartition(":")
     city_options = fleet.CityOptions(
-        city=cities.build_city(options.seed, options.devices),
+        city=city,
+        scenario=scenario,
         mqtt_url=options.mqtt_url,
+        hj212=(host, int(port)) if options.hj212 else None,
         credentials=credentials,
         own_credentials=options.own_credentials,
         connections=options.connections,
         modbus_ports=ports,
         modbus_ports_file=options.modbus_ports_file,
-        seed=options.seed,
+        seed=scenario.seed if options.seed is None else options.seed,
         speed=options.speed,
         duration_s=options.duration,
-        scenario=options.scenario,
+        scenario_clock=options.scenario_clock,
         stranger=not options.no_stranger,
         start_ms=options.start_ms,
+        wait=options.wait,
     )
     ledger = CityLedger(options.ledger) if options.ledger else None
     out = options.status_file.open("w", encoding="utf-8") if options.status_file else sys.stdout

@@ -202,11 +202,15 @@ class Bridge:
 
     def vehicles(self, begin: float, end: float) -> list[Vehicle]:
         """Those that come in [begin, end), in order of time."""
+        found, extra = self.traffic(begin, end), _between(self._extra, begin, end)
+        return sorted(found + extra, key=_came) if extra else found
+
+    def traffic(self, begin: float, end: float) -> list[Vehicle]:
+        """The same without those that an act has sent."""
         found: list[Vehicle] = []
         for hour in range(math.floor(begin / HOUR_S), math.floor(end / HOUR_S) + 1):
             found += _between(self._of_hour(hour), begin, end)
-        extra = _between(self._extra, begin, end)
-        return sorted(found + extra, key=_came) if extra else found
+        return found
 
     def on_span(self, begin: float, end: float) -> list[Vehicle]:
         """Those that are on the span at any time in [begin, end]."""

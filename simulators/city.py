@@ -1,20 +1,40 @@
-"""The little city that is simulated: which assets stand where, and which device is mounted on each.
+"""The simulated county: which assets stand where, and which device is mounted on each.
 
-Names of roads, towns and the place come from the county the project was asked for (Liangshan); every figure
-is invented. The same ``seed`` and sizes give the same city, to the last decimal.
+Names of roads, towns and the place come from the county the project was asked for (Liangshan); every figure is
+invented. One number gives the size, from 500 assets to 50,000; the same ``seed`` and size give the same city, to the
+last decimal.
 
-Sizes: ``lamps`` in feeders of 30 to 40, 80 covers (every tenth is a LoRaWAN tilt sensor), 22 pipe gauges and 8 road
-gauges, 4 rain gauges, 4 pump stations and a cabinet meter and a load cell over Modbus TCP, 2 bridges.
+=============== ============================ =====================================================================
+kind            share of all                 device
+=============== ============================ =====================================================================
+lamp            the rest, about 65 %         single-lamp controller, JSON
+feeder          one for 35 lamps             cabinet controller, JSON; the first cabinet has a Modbus meter
+manhole         18 %                         JSON; every tenth a LoRaWAN tilt sensor (Milesight EM320-TILT)
+pipe, road      4.5 %, 1.6 %                 level gauges, JSON; every fifth pipe LoRaWAN (Milesight EM500-SWL)
+rain            one for 125, 4 to 40         tipping bucket, JSON
+pump            one for 125, 4 to 40         PLC with three pumps, Modbus TCP
+bridge          one for 250, 2 to 40         monitoring unit, JSON; the second also has a weighing pad, Modbus TCP
+water, gas,     2 %, 1 %, 0.8 %, 2 %         JSON
+heat, parking
+site            one for 250, 2 to 40         dust and noise station, JSON; every other one HJ 212 over TCP
+network         one for 250, 2 to 40         none: the radio gateway that others' messages come through
+area            1                            none: the county, whose share of lit lamps is watched
+=============== ============================ =====================================================================
+
+Above some 1,400 lamps the seven roads are full, and lanes branch off them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
+import itertools
 import json
 import math
 import random
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,21 +45,42 @@ Attribute = str | float | bool
 CENTRE = (116.10, 35.80)  # longitude, latitude
 KM_LON, KM_LAT = 1 / 90.2, 1 / 111.2  # degrees a kilometre, at this latitude
 
-# Modbus devices in the order in which they get ports: base, base + 1, …
-MODBUS_DEVICES = ("plc-01", "plc-02", "plc-03", "plc-04", "meter-01", "loadcell-01")
+SMALLEST, LARGEST = 120, 50_000
+LAMP_SPACING_KM = 0.035  # on both sides of a road
+LAMPS_A_FEEDER = 35
+LANE_KM = 0.8
 MODBUS_UNIT = 1
+MODBUS_PROFILES = frozenset({"generic/pump-station-3p", "eastron/sdm630", "generic/load-cell"})
+LORAWAN_PROFILES = frozenset({"milesight/em320-tilt", "milesight/em500-swl"})
+HJ212_PROFILE = "generic/hj212-dust"
 
 UNITS = {
     "lighting": "县照明管理所",
     "drainage": "县排水管理处",
     "municipal": "县市政养护中心",
     "bridge": "县桥梁管理所",
+    "water": "县供水公司",
+    "gas": "县燃气公司",
+    "heat": "县热力公司",
+    "parking": "县停车管理中心",
+    "site": "县综合执法局",
 }
+
+# How often a device of each kind speaks of its own accord, in seconds: as in the field, and fast for those who watch.
+FIELD_INTERVALS: Mapping[str, int] = {
+    "lamp": 900, "feeder": 60, "cabinet": 15, "manhole": 12 * 3600, "pipe": 300, "road": 300, "rain": 300, "pump": 5,
+    "bridge": 60, "pad": 5, "water": 300, "gas": 300, "heat": 600, "parking": 600, "site": 60,
+}  # fmt: skip
+DEMO_INTERVALS: Mapping[str, int] = {
+    "lamp": 15, "feeder": 15, "cabinet": 5, "manhole": 60, "pipe": 10, "road": 10, "rain": 10, "pump": 5,
+    "bridge": 60, "pad": 5, "water": 30, "gas": 30, "heat": 60, "parking": 60, "site": 30,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Road:
-    """A straight road: where it begins, how it runs (kilometres east and north), and the town it belongs to."""
+    """A straight road: where it begins, how it runs (kilometres east and north), its town and its class (main,
+    secondary or branch)."""
 
     name: str
     town: str
@@ -47,25 +88,33 @@ class Road:
     north_km: float
     run_east_km: float
     run_north_km: float
+    road_class: str = "secondary"
+
+    @property
+    def length_km(self) -> float:
+        return math.hypot(self.run_east_km, self.run_north_km)
 
     def at(self, share: float, aside_km: float = 0.0) -> tuple[float, float]:
         """Longitude and latitude at ``share`` (0…1) of the road, ``aside_km`` to the left of it."""
-        length = math.hypot(self.run_east_km, self.run_north_km)
-        east = self.east_km + share * self.run_east_km - aside_km * self.run_north_km / length
-        north = self.north_km + share * self.run_north_km + aside_km * self.run_east_km / length
+        east, north = self.km(share, aside_km)
         return round(CENTRE[0] + east * KM_LON, 6), round(CENTRE[1] + north * KM_LAT, 6)
+
+    def km(self, share: float, aside_km: float = 0.0) -> tuple[float, float]:
+        """The same in kilometres east and north of the centre."""
+        length = self.length_km
+        east = self.east_km + share * self.run_east_km - aside_km * self.run_north_km / length
+        return east, self.north_km + share * self.run_north_km + aside_km * self.run_east_km / length
 
 
 ROADS = (
-    Road("水泊大街", "水泊街道", -2.4, 0.2, 4.8, 0.0),
-    Road("公明大道", "梁山街道", -0.3, -2.2, 0.0, 4.4),
+    Road("水泊大街", "水泊街道", -2.4, 0.2, 4.8, 0.0, "main"),
+    Road("公明大道", "梁山街道", -0.3, -2.2, 0.0, 4.4, "main"),
     Road("水泊西路", "水泊街道", -2.2, 1.1, 1.9, 0.1),
     Road("水泊东路", "水泊街道", 0.3, 1.2, 2.1, -0.1),
     Road("忠义路", "梁山街道", -1.4, -1.8, 0.1, 3.4),
     Road("安民山路", "梁山街道", 0.9, -2.0, 0.2, 3.6),
     Road("青年路", "梁山街道", -2.0, -0.9, 4.2, 0.1),
 )
-_FEEDER_ROADS = (0, 1, 2, 3, 4, 5, 6, 0, 1, 6)  # the long roads have two
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +142,8 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """The electronics on an asset. ``address`` is the id in the MQTT topic; Modbus devices get theirs when the ports
-    are known. ``interval_s``: how often it speaks or is polled."""
+    """The electronics on an asset. ``address``: what it calls itself where that is not its id (DevEUI, MN); Modbus
+    devices get theirs when the ports are known. ``interval_s``: how often it speaks or is polled."""
 
     device: str
     asset: str
@@ -105,10 +154,18 @@ class Device:
 
     @property
     def is_modbus(self) -> bool:
-        return self.device in MODBUS_DEVICES
+        return self.profile in MODBUS_PROFILES
+
+    @property
+    def is_lorawan(self) -> bool:
+        return self.profile in LORAWAN_PROFILES
+
+    @property
+    def is_hj212(self) -> bool:
+        return self.profile == HJ212_PROFILE
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class City:
     """All assets and devices, in a fixed order."""
 
@@ -117,148 +174,305 @@ class City:
     devices: tuple[Device, ...]
 
     def asset(self, asset_id: str) -> Asset:
-        return next(a for a in self.assets if a.asset == asset_id)
+        return self._by_id[asset_id]
 
     def of_kind(self, kind: str) -> list[Asset]:
         return [a for a in self.assets if a.kind == kind]
 
+    @property
+    def modbus_devices(self) -> list[str]:
+        """In the order in which they get ports: base, base + 1, …"""
+        return [device.device for device in self.devices if device.is_modbus]
 
-def build_city(seed: int = 1, lamps: int = 300) -> City:
-    """The city of ``seed`` with that many lamps (at least 10)."""
-    builder = _Builder(random.Random(f"citywatch-city-{seed}"))
-    builder.lighting(max(10, lamps))
-    builder.covers(80)
-    builder.pumps()
-    builder.gauges(pipes=22, roads=8, rains=4)
-    builder.bridges()
+    @functools.cached_property
+    def _by_id(self) -> dict[str, Asset]:
+        return {asset.asset: asset for asset in self.assets}
+
+
+def build_city(seed: int = 1, assets: int = 500, intervals: Mapping[str, int] = FIELD_INTERVALS) -> City:
+    """The city of ``seed`` with that many assets (at least SMALLEST, at most LARGEST).
+
+    ``intervals``: seconds between two reports, by kind; what it does not name is as in the field.
+    """
+    size = min(LARGEST, max(SMALLEST, assets))
+    builder = _Builder(random.Random(f"citywatch-city-{seed}"), size, {**FIELD_INTERVALS, **intervals})
+    builder.build()
     return City(seed, tuple(builder.assets), tuple(builder.devices))
 
 
 class _Builder:
     """Lays the city out, kind by kind; the order of calls is part of what a seed means."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, size: int, intervals: Mapping[str, int]) -> None:
         self.rng = rng
+        self.size = size
+        self.intervals = intervals
         self.assets: list[Asset] = []
         self.devices: list[Device] = []
+        self.roads: list[Road] = list(ROADS)
+        self._of_kind: dict[str, list[Asset]] = {}
+        self._to_here: list[float] = []  # length of the roads up to and with each
 
-    def lighting(self, lamps: int) -> None:
-        feeders = 10 if lamps <= 400 else math.ceil(lamps / 40)
-        for number in range(feeders):
-            road = ROADS[_FEEDER_ROADS[number % 10]]
-            share = 0.25 if number % 10 < 7 else 0.75
-            name = f"{road.name} {number + 1} 号照明控制箱"
-            longitude, latitude = road.at(share, 0.03)
-            feeder = f"F{number + 1:02d}"
-            of_feeder = lamps * (number + 1) // feeders - lamps * number // feeders
-            load_kw = round(of_feeder * 0.12, 2)
-            self.assets.append(
-                Asset(feeder, "feeder", name, road.name, road.town, UNITS["lighting"], longitude, latitude,
-                      attributes={"rated_power": round(load_kw * 1000.0, 1)})
+    def build(self) -> None:
+        size = self.size
+        covers, pipes, roads = round(0.18 * size), round(0.045 * size), max(4, round(0.016 * size))
+        stations, bridges = _between(4, size // 125, 40), _between(2, size // 250, 40)
+        networks, rains = _between(2, size // 250, 40), _between(4, size // 125, 40)
+        sites = _between(2, size // 250, 40)
+        utilities = {"water": max(4, round(0.02 * size)), "gas": max(2, round(0.01 * size)),
+                     "heat": max(2, round(0.008 * size)), "parking": max(2, round(0.02 * size))}  # fmt: skip
+        others = covers + pipes + roads + stations + bridges + networks + rains + sites + sum(utilities.values()) + 2
+        lamps = round((size - others) * LAMPS_A_FEEDER / (LAMPS_A_FEEDER + 1))
+        self._pave(lamps)
+        self._networks(networks)
+        self._add("county", "area", "全县道路照明", ROADS[0], 0.5, 0.0, "lighting", attributes={"lit_share_min": 98})
+        self._pumps(stations)
+        self._pipes(pipes)
+        self._low_points(roads)
+        self._rain_gauges(rains)
+        self._covers(covers)
+        self._bridges(bridges)
+        self._sites(sites)
+        self._utilities(utilities)
+        self._lighting(size - len(self.assets) - 1)
+
+    def _pave(self, lamps: int) -> None:
+        """Lanes off the seven roads, until there is room for all lamps."""
+        room = sum(road.length_km for road in self.roads) * 2 / LAMP_SPACING_KM
+        number = 0
+        while room < lamps:
+            parent, along = ROADS[number % 7], (number // 14 % 19 + 0.5) / 19
+            side, ring = (1 if number // 7 % 2 else -1), number // 266
+            start_east, start_north = parent.km(along, side * (0.03 + ring * (LANE_KM + 0.05)))
+            east, north = -parent.run_north_km / parent.length_km, parent.run_east_km / parent.length_km
+            self.roads.append(
+                Road(f"{parent.name}{number // 7 + 1}巷", parent.town, start_east, start_north, side * LANE_KM * east,
+                     side * LANE_KM * north, "branch")
             )  # fmt: skip
-            self.devices.append(Device(f"fc-{number + 1:02d}", feeder, "generic/json-feeder", 15))
-        longitude, latitude = ROADS[1].at(0.5, 0.04)
+            room += LANE_KM * 2 / LAMP_SPACING_KM
+            number += 1
+        self._to_here = list(itertools.accumulate(road.length_km for road in self.roads))
+
+    # -- one of each kind ---------------------------------------------------------------------------------------------
+
+    def _add(
+        self,
+        asset: str,
+        kind: str,
+        name: str,
+        road: Road,
+        share: float,
+        aside_km: float,
+        unit: str,
+        links: Mapping[str, str] | None = None,
+        attributes: Mapping[str, Attribute] | None = None,
+    ) -> Asset:
+        longitude, latitude = road.at(share, aside_km)
+        all_attributes = {"road_class": road.road_class} | dict(attributes or {})
         self.assets.append(
-            Asset("CAB-01", "cabinet", "公明大道配电柜", ROADS[1].name, ROADS[1].town, UNITS["lighting"],
-                  longitude, latitude)
-        )  # fmt: skip
-        self.devices.append(Device("meter-01", "CAB-01", "eastron/sdm630", 5))
-        numbers: dict[str, int] = {}
-        for number in range(lamps):
-            feeder_number = _feeder_of(number, lamps, feeders)
-            road = ROADS[_FEEDER_ROADS[feeder_number % 10]]
-            first = lamps * feeder_number // feeders
-            count = lamps * (feeder_number + 1) // feeders - first
-            begin = 0.5 if feeder_number % 10 >= 7 else 0.0
-            width = 0.5 if _FEEDER_ROADS.count(_FEEDER_ROADS[feeder_number % 10]) == 2 else 1.0
-            share = begin + width * (number - first + 0.5) / count
-            numbers[road.name] = numbers.get(road.name, 0) + 1
-            longitude, latitude = road.at(share, 0.012 if number % 2 else -0.012)
-            rated = self.rng.choice((90.0, 120.0, 120.0, 150.0))
-            self.assets.append(
-                Asset(f"lamp-{number + 1:04d}", "lamp", f"{road.name} {numbers[road.name]} 号灯", road.name,
-                      road.town, UNITS["lighting"], longitude, latitude, {"feeder": f"F{feeder_number + 1:02d}"},
-                      {"rated_power": rated})
-            )  # fmt: skip
-            self.devices.append(Device(f"lc-{number + 1:04d}", f"lamp-{number + 1:04d}", "generic/json-lamp", 15))
+            Asset(
+                asset, kind, name, road.name, road.town, UNITS[unit], longitude, latitude, links or {}, all_attributes
+            )
+        )
+        self._of_kind.setdefault(kind, []).append(self.assets[-1])
+        return self.assets[-1]
 
-    def covers(self, count: int) -> None:
+    def _mount(self, device: str, asset: Asset, profile: str, address: str = "", interval: str = "") -> None:
+        self.devices.append(Device(device, asset.asset, profile, self.intervals[interval or asset.kind], address))
+
+    def _somewhere(self) -> tuple[Road, float]:
+        """A place on some road, longer roads more often."""
+        road = self.rng.choices(self.roads, cum_weights=self._to_here)[0]
+        return road, self.rng.uniform(0.02, 0.98)
+
+    def _nearest(self, kind: str, road: Road, share: float) -> str:
+        longitude, latitude = road.at(share)
+        return min(
+            self._of_kind[kind],
+            key=lambda a: ((a.longitude - longitude) / KM_LON) ** 2 + ((a.latitude - latitude) / KM_LAT) ** 2,
+        ).asset
+
+    def _network(self, road: Road, share: float) -> dict[str, str]:
+        return {"network": self._nearest("network", road, share)}
+
+    def _networks(self, count: int) -> None:
+        for number in range(1, count + 1):
+            road = self.roads[(number * 3 - 2) % len(self.roads)]
+            self._add(f"net-{number:02d}", "network", f"{road.name}物联网网关 {number} 号", road,
+                      (number * 0.37) % 0.9 + 0.05, 0.05, "municipal")  # fmt: skip
+
+    def _lighting(self, room: int) -> None:
+        """Feeders with their lamps in ``room`` assets; the cabinet with the meter of all is one more."""
+        feeders = max(2, math.ceil(room / (LAMPS_A_FEEDER + 1)))
+        lamps = room - feeders
+        cabinet = self._add("CAB-01", "cabinet", "公明大道配电柜", ROADS[1], 0.5, 0.04, "lighting")
+        self._mount("meter-01", cabinet, "eastron/sdm630")
+        places = self._sections(feeders)
+        number, on_road = 0, dict.fromkeys((road.name for road in self.roads), 0)
+        for index, (road, begin, end) in enumerate(places):
+            count = lamps * (index + 1) // feeders - lamps * index // feeders
+            feeder = f"F{index + 1:02d}"
+            network = self._network(road, begin)
+            attributes: dict[str, Attribute] = {"rated_power": round(count * 120.0, 1)}
+            name = f"{road.name} {index + 1} 号照明控制箱"
+            cabinet = self._add(feeder, "feeder", name, road, begin, 0.03, "lighting", network, attributes)
+            self._mount(f"fc-{index + 1:02d}", cabinet, "generic/json-feeder")
+            for place in range(count):
+                number += 1
+                on_road[road.name] += 1
+                links = {"feeder": feeder, "area": "county", **network}
+                if place:
+                    links["before"] = f"lamp-{number - 1:04d}"
+                if place < count - 1:
+                    links["after"] = f"lamp-{number + 1:04d}"
+                lamp = self._add(
+                    f"lamp-{number:04d}", "lamp", f"{road.name} {on_road[road.name]} 号灯", road,
+                    begin + (end - begin) * (place + 0.5) / count, 0.012 if place % 2 else -0.012, "lighting", links,
+                    {"rated_power": self.rng.choice((90.0, 120.0, 120.0, 150.0))},
+                )  # fmt: skip
+                self._mount(f"lc-{number:04d}", lamp, "generic/json-lamp")
+
+    def _sections(self, feeders: int) -> list[tuple[Road, float, float]]:
+        """So many sections of road, as even as the roads allow: (road, from, to)."""
+        counts = dict.fromkeys(range(len(self.roads)), 1)
+        for _ in range(feeders - len(self.roads)):
+            longest = max(counts, key=lambda index: (self.roads[index].length_km / counts[index], -index))
+            counts[longest] += 1
+        return [
+            (self.roads[index], part / count, (part + 1) / count)
+            for index, count in counts.items()
+            for part in range(count)
+        ][:feeders]
+
+    def _pumps(self, count: int) -> None:
+        for number in range(1, count + 1):
+            road = self.roads[(number - 1) * 3 % len(self.roads)]
+            share = (0.06 + 0.29 * ((number - 1) // len(self.roads) + number)) % 0.9 + 0.05
+            station = self._add(
+                f"PS-{number:02d}", "pump", f"{road.name}雨水泵站 {number} 号", road, share, 0.08, "drainage",
+                attributes={"L1": 0.6, "L2": 1.8, "L3": 2.2, "L4": 2.6, "L5": 3.0, "L6": 4.0, "ground": 6.0,
+                            "start_level": 1.8, "stop_level": 0.8, "rated_current": 96.0, "pumps": 3,
+                            "well_area": 120.0, "pump_flow": 0.7,
+                            "catchment_area": round(self.rng.uniform(8.0, 12.0), 1), "imperviousness": 0.7},
+            )  # fmt: skip
+            self._mount(f"plc-{number:02d}", station, "generic/pump-station-3p")
+
+    def _pipes(self, count: int) -> None:
+        """Gauged wells on the drains, numbered station by station, the farthest from its station first: the order in
+        which the water passes them."""
+        stations = self._of_kind["pump"]
+        of_station: dict[str, list[tuple[float, Road, float]]] = {station.asset: [] for station in stations}
+        for index in range(count):
+            # Every station has its share of gauges, at the places nearest to it of a few looked at.
+            station = stations[index % len(stations)]
+            looked_at = [(_km_between(station, road, share), road, share)
+                         for road, share in (self._somewhere() for _ in range(6))]  # fmt: skip
+            of_station[station.asset].append(min(looked_at, key=lambda place: place[0]))
+        number = 0
+        for station_id, places in of_station.items():
+            for _, road, share in sorted(places, key=lambda place: -place[0]):
+                number += 1
+                diameter = self.rng.choice((0.6, 0.8, 1.0, 1.2))
+                ground = round(diameter + self.rng.uniform(1.4, 2.4), 2)
+                lorawan = number % 5 == 0
+                attributes: dict[str, Attribute] = {"diameter": diameter, "ground": ground}
+                if not lorawan:
+                    attributes["mount_height"] = round(ground - 0.1, 2)
+                links = {"station": station_id, "catchment": station_id, **self._network(road, share)}
+                pipe = self._add(f"pipe-{number:02d}", "pipe", f"{road.name}雨水管 {number} 号井", road, share, 0.0,
+                                 "drainage", links, attributes)  # fmt: skip
+                if lorawan:
+                    self._mount(f"lv-{number:02d}", pipe, "milesight/em500-swl", eui(f"lv-{number:02d}"))
+                else:
+                    self._mount(f"lv-{number:02d}", pipe, "generic/json-pipe")
+
+    def _low_points(self, count: int) -> None:
+        places = ("下穿铁路处", "路口", "学校门前", "菜市场前", "医院门前", "河桥东", "汽车站前", "广场北")
+        pipes = self._of_kind["pipe"]
+        for number in range(1, count + 1):
+            pipe = pipes[(number * 5 - 3) % len(pipes)]
+            road = next(road for road in self.roads if road.name == pipe.road)
+            share = self.rng.uniform(0.1, 0.9)
+            links = {"station": pipe.links["station"], "pipe": pipe.asset, **self._network(road, share)}
+            name = f"{road.name}{places[(number - 1) % 8]}积水点"
+            gauge = self._add(f"road-{number:02d}", "road", name, road, share, 0.0, "drainage", links)
+            self._mount(f"wl-{number:02d}", gauge, "generic/json-road")
+
+    def _rain_gauges(self, count: int) -> None:
+        for number in range(1, count + 1):
+            road = self.roads[(number * 2) % len(self.roads)]
+            share = (number * 0.31) % 0.9 + 0.05
+            gauge = self._add(f"rain-{number:02d}", "rain", f"{road.name}雨量站 {number} 号", road, share, 0.25,
+                              "drainage", self._network(road, share))  # fmt: skip
+            self._mount(f"rg-{number:02d}", gauge, "generic/json-rain")
+
+    def _covers(self, count: int) -> None:
         uses = ("雨水井", "污水井", "上水井", "电力井")
         for number in range(1, count + 1):
-            road = ROADS[number % len(ROADS)]
-            longitude, latitude = road.at(self.rng.random(), self.rng.choice((-0.006, 0.006)))
+            road, share = self._somewhere()
             camber, towards = round(self.rng.uniform(0.3, 5.0), 2), self.rng.uniform(0, 2 * math.pi)
             x, y, z = inclinations(camber, towards)
-            tilt_sensor = number % 10 == 0
-            self.assets.append(
-                Asset(f"cover-{number:03d}", "manhole", f"{road.name}{uses[number % 4]}盖 {number} 号", road.name,
-                      road.town, UNITS["municipal"], longitude, latitude,
-                      attributes={"baseline_x": x, "baseline_y": y, "baseline_z": z} if tilt_sensor
-                      else {"baseline_tilt": camber})
+            lorawan = number % 10 == 0
+            links = self._network(road, share)
+            if number % 4 == 0:
+                links["pipe"] = self._nearest("pipe", road, share)
+            cover = self._add(
+                f"cover-{number:03d}", "manhole", f"{road.name}{uses[number % 4]}盖 {number} 号", road, share,
+                self.rng.choice((-0.006, 0.006)), "municipal", links,
+                {"baseline_x": x, "baseline_y": y, "baseline_z": z} if lorawan else {"baseline_tilt": camber},
             )  # fmt: skip
-            profile = "milesight/em320-tilt" if tilt_sensor else "generic/json-manhole"
-            self.devices.append(Device(f"mh-{number:03d}", f"cover-{number:03d}", profile, 60))
+            if lorawan:
+                self._mount(f"mh-{number:03d}", cover, "milesight/em320-tilt", eui(f"mh-{number:03d}"))
+            else:
+                self._mount(f"mh-{number:03d}", cover, "generic/json-manhole")
 
-    def pumps(self) -> None:
-        places = ((0, 0.06, "水泊大街西"), (6, 0.55, "青年路"), (5, 0.08, "安民山路南"), (3, 0.93, "水泊东路"))
-        for number, (road_number, share, name) in enumerate(places, 1):
-            road = ROADS[road_number]
-            longitude, latitude = road.at(share, 0.08)
-            self.assets.append(
-                Asset(f"PS-{number:02d}", "pump", f"{name}雨水泵站", road.name, road.town, UNITS["drainage"],
-                      longitude, latitude,
-                      attributes={"L1": 0.6, "L2": 1.8, "L3": 2.2, "L4": 2.6, "L5": 3.0, "L6": 4.0, "ground": 6.0,
-                                  "start_level": 1.8, "stop_level": 0.8, "rated_current": 96.0, "pumps": 3})
+    def _bridges(self, count: int) -> None:
+        for number in range(1, count + 1):
+            road = self.roads[(number * 6 - 6) % len(self.roads)]
+            share, limit = (0.97 if number % 2 else 0.03), (30.0 if number % 2 else 20.0)
+            name = f"{road.name}{'运河' if number % 2 else ''}桥 {number} 号"
+            bridge = self._add(
+                f"bridge-{number:02d}", "bridge", name, road, share, 0.0, "bridge", self._network(road, share),
+                {"posted_limit": limit, "design_strain": 180.0, "design_deflection": 12.0, "design_angle": 0.2,
+                 "span": 25.0 if number % 2 else 18.0},
             )  # fmt: skip
-            self.devices.append(Device(f"plc-{number:02d}", f"PS-{number:02d}", "generic/pump-station-3p", 5))
+            self._mount(f"br-{number:02d}", bridge, "generic/json-bridge")
+            if number == 2:
+                self._mount("loadcell-01", bridge, "generic/load-cell", interval="pad")
 
-    def gauges(self, pipes: int, roads: int, rains: int) -> None:
-        for number in range(1, pipes + 1):
-            road = ROADS[(number * 3) % len(ROADS)]
-            longitude, latitude = road.at(self.rng.random(), 0.0)
-            diameter = self.rng.choice((0.6, 0.8, 1.0, 1.2))
-            ground = round(diameter + self.rng.uniform(1.4, 2.4), 2)
-            self.assets.append(
-                Asset(f"pipe-{number:02d}", "pipe", f"{road.name}雨水管 {number} 号井", road.name, road.town,
-                      UNITS["drainage"], longitude, latitude, {"station": f"PS-{number % 4 + 1:02d}"},
-                      {"diameter": diameter, "ground": ground, "mount_height": round(ground - 0.1, 2)})
-            )  # fmt: skip
-            self.devices.append(Device(f"lv-{number:02d}", f"pipe-{number:02d}", "generic/json-pipe", 10))
-        places = ("下穿铁路处", "路口", "学校门前", "菜市场前", "医院门前", "河桥东", "汽车站前", "广场北")
-        for number in range(1, roads + 1):
-            road = ROADS[number % len(ROADS)]
-            longitude, latitude = road.at(0.1 + 0.8 * self.rng.random(), 0.0)
-            self.assets.append(
-                Asset(f"road-{number:02d}", "road", f"{road.name}{places[(number - 1) % 8]}积水点", road.name,
-                      road.town, UNITS["drainage"], longitude, latitude, {"station": f"PS-{number % 4 + 1:02d}"})
-            )  # fmt: skip
-            self.devices.append(Device(f"wl-{number:02d}", f"road-{number:02d}", "generic/json-road", 10))
-        for number in range(1, rains + 1):
-            road = ROADS[(number * 2) % len(ROADS)]
-            longitude, latitude = road.at(0.5, 0.25)
-            self.assets.append(
-                Asset(f"rain-{number:02d}", "rain", f"{road.name}雨量站", road.name, road.town, UNITS["drainage"],
-                      longitude, latitude)
-            )  # fmt: skip
-            self.devices.append(Device(f"rg-{number:02d}", f"rain-{number:02d}", "generic/json-rain", 10))
+    def _sites(self, count: int) -> None:
+        for number in range(1, count + 1):
+            road, share = self._somewhere()
+            name = f"{road.name}在建工地 {number} 号"
+            site = self._add(f"site-{number:02d}", "site", name, road, share, 0.06, "site", self._network(road, share))
+            if number % 2:
+                self._mount(f"dust-{number:02d}", site, "generic/json-site")
+            else:
+                self._mount(f"dust-{number:02d}", site, HJ212_PROFILE, f"370832{number:018d}")
 
-    def bridges(self) -> None:
-        for number, (road_number, share, name, limit) in enumerate(
-            ((0, 0.97, "水泊大街运河桥", 30.0), (6, 0.03, "青年路桥", 20.0)), 1
-        ):
-            road = ROADS[road_number]
-            longitude, latitude = road.at(share)
-            self.assets.append(
-                Asset(f"bridge-{number:02d}", "bridge", name, road.name, road.town, UNITS["bridge"], longitude,
-                      latitude, attributes={"posted_limit": limit, "design_strain": 180.0})
-            )  # fmt: skip
-            self.devices.append(Device(f"br-{number:02d}", f"bridge-{number:02d}", "generic/json-bridge", 60))
-        self.devices.append(Device("loadcell-01", "bridge-02", "generic/load-cell", 5))
+    def _utilities(self, counts: Mapping[str, int]) -> None:
+        titles = {"water": "供水测压点", "gas": "燃气邻近窨井", "heat": "换热站", "parking": "停车泊位"}
+        for kind, count in counts.items():
+            for number in range(1, count + 1):
+                road, share = self._somewhere()
+                attributes: dict[str, Attribute] = {"plan_temp": 52.0} if kind == "heat" else {}
+                asset = self._add(f"{kind}-{number:02d}", kind, f"{road.name}{titles[kind]} {number} 号", road, share,
+                                  0.008, kind, self._network(road, share), attributes)  # fmt: skip
+                self._mount(f"{kind}-d{number:02d}", asset, f"generic/json-{kind}")
 
 
-def _feeder_of(lamp: int, lamps: int, feeders: int) -> int:
-    """The feeder of lamp number ``lamp``: feeder k holds the lamps [lamps·k/feeders, lamps·(k+1)/feeders)."""
-    return next(k for k in range(lamp * feeders // lamps, feeders) if lamp < lamps * (k + 1) // feeders)
+def _between(least: int, wanted: int, most: int) -> int:
+    return max(least, min(most, wanted))
+
+
+def _km_between(asset: Asset, road: Road, share: float) -> float:
+    longitude, latitude = road.at(share)
+    return math.hypot((asset.longitude - longitude) / KM_LON, (asset.latitude - latitude) / KM_LAT)
+
+
+def eui(name: str) -> str:
+    """An EUI-64 for a LoRaWAN device or gateway: locally administered, so that no real one has it."""
+    return "02" + hashlib.sha256(f"eui {name}".encode()).hexdigest()[:14]
 
 
 def inclinations(tilt_deg: float, towards: float) -> tuple[float, float, float]:
@@ -302,26 +516,42 @@ def read_modbus_ports(path: Path) -> dict[str, int]:
     document = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=_Loader)
     ports: dict[str, int] = {}
     for device in document["devices"]:
-        if device["device"] in MODBUS_DEVICES:
+        if device["profile"] in MODBUS_PROFILES:
             endpoint, _, _unit = str(device["address"]).partition("/")
             ports[device["device"]] = int(endpoint.rpartition(":")[2])
     return ports
 
 
-def ports_from(base: int, devices: Iterable[str] = MODBUS_DEVICES) -> dict[str, int]:
+def ports_from(base: int, devices: Sequence[str]) -> dict[str, int]:
     """The ports of the Modbus devices when they begin at ``base``."""
     return {device: base + number for number, device in enumerate(devices)}
 
 
-def free_ports(host: str = "127.0.0.1") -> dict[str, int]:
+def free_ports(devices: Iterable[str], host: str = "127.0.0.1") -> dict[str, int]:
     """A port that nobody uses now for each Modbus device (somebody may take it before the city does)."""
     with contextlib.ExitStack() as stack:
         ports = {}
-        for device in MODBUS_DEVICES:
+        for device in devices:
             listener = stack.enter_context(socket.socket())
             listener.bind((host, 0))
             ports[device] = int(listener.getsockname()[1])
         return ports
+
+
+def geojson(city: City) -> dict[str, object]:
+    """All assets as a GeoJSON FeatureCollection (RFC 7946)."""
+    return {"type": "FeatureCollection", "features": [_feature(asset) for asset in city.assets]}
+
+
+def _feature(asset: Asset) -> dict[str, object]:
+    row = _asset_row(asset)
+    place = [row.pop("longitude"), row.pop("latitude")]
+    return {
+        "type": "Feature",
+        "id": asset.asset,
+        "geometry": {"type": "Point", "coordinates": place},
+        "properties": row,
+    }
 
 
 def _asset_row(asset: Asset) -> dict[str, object]:
@@ -333,11 +563,14 @@ def _asset_row(asset: Asset) -> dict[str, object]:
         row["links"] = dict(asset.links)
     if asset.attributes:
         row["attributes"] = dict(asset.attributes)
+    row["simulated"] = True
     return row
 
 
 def _device_row(device: Device, modbus_ports: Mapping[str, int], host: str) -> dict[str, object]:
-    address = f"{host}:{modbus_ports[device.device]}/{MODBUS_UNIT}" if device.is_modbus else device.device
+    address = (
+        f"{host}:{modbus_ports[device.device]}/{MODBUS_UNIT}" if device.is_modbus else device.address or device.device
+    )
     row: dict[str, object] = {
         "device": device.device, "asset": device.asset, "profile": device.profile, "address": address,
         "expected_interval": f"{device.interval_s}s",

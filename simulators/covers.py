@@ -109,11 +109,13 @@ class Cover:
 
     # at any second
 
-    def tilt_at(self, at: float) -> float:
+    def rests_at(self, at: float) -> float:
+        """How far it leans but for the second of a shock."""
         lie = self._lie(at)
-        tilt = lie.tilt
-        if lie.bobs:
-            tilt += 2.0 * math.sin(2 * math.pi * (at - lie.since) / 7.0)
+        return lie.tilt + (2.0 * math.sin(2 * math.pi * (at - lie.since) / 7.0) if lie.bobs else 0.0)
+
+    def tilt_at(self, at: float) -> float:
+        tilt = self.rests_at(at)
         place = bisect.bisect_right(self._shocks, (at, math.inf)) - 1
         if place >= 0 and at - self._shocks[place][0] < SHOCK_S:
             tilt += self._shocks[place][1] * (1.0 - (at - self._shocks[place][0]) / SHOCK_S)

@@ -38,17 +38,24 @@ CODES: Mapping[str, tuple[str, float, int]] = {
 _CHINA = timedelta(hours=8)
 
 
+def _shifted(register: int) -> int:
+    for _ in range(8):
+        odd = register & 1
+        register >>= 1
+        if odd:
+            register ^= 0xA001
+    return register
+
+
+_SHIFTED = [_shifted(register) for register in range(256)]
+
+
 def checksum(body: bytes) -> int:
     """The standard's CRC: each byte is put upon the high half of the register alone, then eight steps by A001. (Modbus
     puts it upon the whole register.)"""
     register = 0xFFFF
     for byte in body:
-        register = register >> 8 ^ byte
-        for _ in range(8):
-            odd = register & 1
-            register >>= 1
-            if odd:
-                register ^= 0xA001
+        register = _SHIFTED[register >> 8 ^ byte]
     return register
 
 

@@ -10,6 +10,9 @@ can recompute it; the device is ``device_id(index)``, its topic ``topic(index, �
 ledger in whole milliseconds, its ``seq`` the sequence. Values stay inside every shipped rule's limits, except that with
 ``alarms_every = K`` every K-th device is a pipe gauge that overflows (``freeboard`` −0.05 m instead of about 1.5 m) in
 the messages whose sequence leaves a remainder of 10, 11 or 12 by 20: one alarm raised and cleared per 20 messages.
+
+Every asset is ``simulated`` and so is every message, which says it before anything else: its alarms reach receivers of
+tests alone, and sent by mistake to a real asset it is refused.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ from simulators.ledger import LoadLedger
 
 PROFILES = {"lamp": "generic/json-lamp", "pipe": "generic/json-pipe", "road": "generic/json-road"}
 ALARM_PERIOD, ALARM_FIRST, ALARM_LAST = 20, 10, 12
+MARK = '{"simulated":true,'  # the first bytes of every payload
 
 _BACKOFF_S = (0.1, 2.0)  # first and longest pause between attempts to connect; ±50 % jitter
 _CONNECT_TIMEOUT_S = 5.0
@@ -128,25 +132,25 @@ def payload(plan: Plan, index: int, sequence: int, sent_ms: int) -> bytes:
     """The message itself; the fast path for four values says the same as ``expected_values``."""
     if plan.payload_values != 4:
         values = expected_values(plan.seed, index, sequence, plan.payload_values, plan.alarms_every)
-        return b'{"ts":%d,"seq":%d,"values":%b}' % (sent_ms, sequence, json.dumps(values).encode())
+        return f'{MARK}"ts":{sent_ms},"seq":{sequence},"values":{json.dumps(values)}}}'.encode()
     mixed = _mix(plan.seed, index, sequence)
     kind = kind_of(index, plan.alarms_every)
     if kind == "lamp":
         text = (
-            f'{{"ts":{sent_ms},"seq":{sequence},"values":{{"power":{(850 + (mixed & 127)) / 10},'
+            f'{MARK}"ts":{sent_ms},"seq":{sequence},"values":{{"power":{(850 + (mixed & 127)) / 10},'
             f'"voltage":{(2160 + (mixed >> 7 & 63)) / 10},"current":{(400 + (mixed >> 13 & 63)) / 1000},'
             f'"pf":{(900 + (mixed >> 19 & 63)) / 1000}}}}}'
         )
     elif kind == "pipe":
         freeboard = -0.05 if in_alarm(index, sequence, plan.alarms_every) else (1500 + (mixed >> 7 & 63)) / 1000
         text = (
-            f'{{"ts":{sent_ms},"seq":{sequence},"values":{{"level":{(200 + (mixed & 63)) / 1000},'
+            f'{MARK}"ts":{sent_ms},"seq":{sequence},"values":{{"level":{(200 + (mixed & 63)) / 1000},'
             f'"freeboard":{freeboard},"flow":{(1000 + (mixed >> 13 & 63)) / 10},'
             f'"velocity":{(50 + (mixed >> 19 & 31)) / 100}}}}}'
         )
     else:
         text = (
-            f'{{"ts":{sent_ms},"seq":{sequence},"values":{{"depth":{(mixed & 15) / 10},'
+            f'{MARK}"ts":{sent_ms},"seq":{sequence},"values":{{"depth":{(mixed & 15) / 10},'
             f'"battery":{(800 + (mixed >> 7 & 127)) / 10},"rssi":{-60.0 - (mixed >> 14 & 31)},'
             f'"battery_voltage":{(3500 + (mixed >> 19 & 127)) / 1000}}}}}'
         )
@@ -538,14 +542,17 @@ def write_load_assets(plan: Plan, path: Path, expected_interval: str = "1h") -> 
             writer = csv.writer(file)
             writer.writerow(
                 ("asset", "kind", "name", "road", "town", "unit", "longitude", "latitude", "attr.rated_power", "device",
-                 "profile", "address", "expected_interval")
+                 "profile", "address", "expected_interval", "simulated")
             )  # fmt: skip
             for row in rows:
                 power = "100" if row["kind"] == "lamp" else ""
                 name = row["asset"]
-                writer.writerow((*row.values(), power, name, PROFILES[row["kind"]], name, expected_interval))
+                writer.writerow((*row.values(), power, name, PROFILES[row["kind"]], name, expected_interval, "true"))
             return
-        assets = [row | ({"attributes": {"rated_power": 100}} if row["kind"] == "lamp" else {}) for row in rows]
+        assets = [
+            row | ({"attributes": {"rated_power": 100}} if row["kind"] == "lamp" else {}) | {"simulated": True}
+            for row in rows
+        ]
         devices = [
             {"device": row["asset"], "asset": row["asset"], "profile": PROFILES[row["kind"]], "address": row["asset"],
              "expected_interval": expected_interval}

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
-from simulators.devices import Message
+from simulators.city import eui
+from simulators.messages import Message
 from simulators.radio import Radio, Signal
 
 Values: TypeAlias = Mapping[str, object]
@@ -397,11 +398,6 @@ TENANT = "Shuipo"
 TAGS = {"simulated": "true"}
 # CN470, plan of 125 kHz channels: uplinks from 470.3 MHz in steps of 0.2 MHz; DR0 is SF12, DR5 is SF7.
 FIRST_CHANNEL_HZ, CHANNEL_STEP_HZ, CHANNELS = 470_300_000, 200_000, 8
-
-
-def eui(name: str) -> str:
-    """An EUI-64 for a device or gateway: locally administered, so that no real one has it."""
-    return "02" + hashlib.sha256(f"eui {name}".encode()).hexdigest()[:14]
 
 
 def event_topic(application: str, dev_eui: str, event: str) -> str:

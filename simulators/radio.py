@@ -18,7 +18,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from simulators.devices import Message
+from simulators.messages import Message
 
 FACTORY_S = 946_684_800  # 2000-01-01T00:00:00Z, where the clock of most real-time chips begins after a power loss
 
@@ -199,6 +199,10 @@ class Radio:
         """The gateway a device speaks to."""
         return self._path(device).gateway
 
+    def is_down(self, device: str) -> bool:
+        """The device, or the gateway it speaks to, is off the air."""
+        return self._is_down(device, self._path(device))
+
     def kept(self, device: str) -> int:
         """How many messages the device is keeping."""
         return len(self._path(device).kept)
@@ -211,6 +215,12 @@ class Radio:
             raise ValueError(f"no such gateway: {gateway}")
         path = self._path(device)
         path.gateway, path.distance_m = gateway, distance_m
+
+    def home_is(self, device: str, gateway: str) -> None:
+        """Which gateway a device speaks to; how far it stands from it follows from the seed."""
+        if gateway not in self.gateways:
+            raise ValueError(f"no such gateway: {gateway}")
+        self._path(device).gateway = gateway
 
     def cut(self, name: str, at: float) -> None:
         """A gateway, or a single device, is off the air."""

@@ -342,6 +342,11 @@ class Stormwater:
         """Where the water came from and went so far."""
         return self._drainage.balance()
 
+    @property
+    def run_until(self) -> float:
+        """How far the engine has come: on a dry day with its pumps at rest it takes longer steps."""
+        return self._engine_at
+
     def surcharge_m(self, pipe_id: str) -> float:
         """How far the head at a gauge well would stand above the street if nothing relieved it: what lifts covers."""
         return self.pipes[pipe_id].surcharge_m

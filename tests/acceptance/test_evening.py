@@ -25,7 +25,7 @@ from gateway.sources.broker import derived_password, secret_file
 from tests.acceptance.running import RunningGateway, listening, running_gateway
 from tests.servers import die_with_parent
 
-SEED, LAMPS, SPEED = "7", "40", "6"
+SEED, ASSETS, SPEED = "7", "120", "6"
 STOP_S = 5.0  # F04
 FLEET = "city"
 
@@ -72,7 +72,7 @@ async def evening_in(gateway: RunningGateway, assets: Path) -> AsyncIterator[Cit
     start_ms = int(time.time() * 1000) - 300_000
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "simulators", "city", "--mqtt-url", url, "--credentials", str(credentials),
-        "--assets", str(assets), "--seed", SEED, "--devices", LAMPS, "--speed", SPEED, "--start-ms", str(start_ms),
+        "--assets", str(assets), "--seed", SEED, "--devices", ASSETS, "--speed", SPEED, "--start-ms", str(start_ms),
         stdout=asyncio.subprocess.PIPE, cwd=REPOSITORY, preexec_fn=die_with_parent,
     )  # fmt: skip
     city = City(process)
@@ -93,7 +93,7 @@ def settings(assets: Path) -> dict[str, Any]:
 @pytest.fixture
 def assets(tmp_path: Path) -> Path:
     path = tmp_path / "assets.json"
-    command = [sys.executable, "-m", "simulators", "assets", "--seed", SEED, "--devices", LAMPS, "--out", str(path)]
+    command = [sys.executable, "-m", "simulators", "assets", "--seed", SEED, "--devices", ASSETS, "--out", str(path)]
     subprocess.run(command, check=True, cwd=REPOSITORY, timeout=60)
     return path
 
@@ -132,8 +132,7 @@ async def test_an_evening_from_wire_to_person_and_on_after_a_restart(tmp_path: P
 
 
 async def the_cover_is_opened_and_acknowledged(gateway: RunningGateway, city: City, stream: Any) -> None:
-    fault = await city.fault("cover-open")
-    alarm_id = fault["expect"][0]
+    alarm_id = f"{(await city.fault('cover-opened'))['asset']}/manhole-open"
     raised = await stream.alarm(lambda step: step["alarm_id"] == alarm_id and step["to"] == "UNACK")
     assert raised["alarm"]["level"] == "I"
     assert raised["alarm"]["title"] == {"zh": "井盖打开或丢失", "en": "Manhole cover open or missing"}
@@ -217,7 +216,7 @@ def test_the_demo_shows_a_living_city_and_stops_by_itself_leaving_nothing(tmp_pa
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "gateway", "demo", "--port", "0", "--mqtt-port", "0", "--data", str(tmp_path),
-         "--devices", "60", "--seed", "3", "--for", "6s", "--no-browser"],
+         "--devices", "120", "--seed", "3", "--for", "6s", "--no-browser"],
         capture_output=True, text=True, timeout=60, check=False, cwd=REPOSITORY, preexec_fn=die_with_parent,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]

@@ -13,7 +13,7 @@ from gateway.config.profiles import CASES
 from gateway.config.schema import What, schema_of
 from gateway.config.shipped import read_tree, shipped
 from gateway.config.yaml_source import read_yaml
-from simulators.city import MODBUS_DEVICES, asset_document, build_city
+from simulators.city import asset_document, build_city, ports_from
 
 PROFILES = {name: text for name, text in read_tree(shipped("device_profiles")).items() if not name.endswith(CASES)}
 RULES = {name: text for name, text in read_tree(shipped("rules")).items() if not name.startswith("tests/")}
@@ -43,7 +43,8 @@ def test_every_shipped_rule_fits(file: str) -> None:
 
 
 def test_the_demo_s_assets_fit() -> None:
-    assert wrong("assets", asset_document(build_city(lamps=20), dict.fromkeys(MODBUS_DEVICES, 502))) == []
+    city = build_city(1, 120)
+    assert wrong("assets", asset_document(city, ports_from(502, city.modbus_devices))) == []
 
 
 GOOD = {"title": {"zh": "试验", "en": "Trial"}, "kind": "lamp", "transport": "mqtt", "expected_interval": "1m",

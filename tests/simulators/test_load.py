@@ -46,8 +46,11 @@ def test_what_is_sent_is_exactly_what_a_judge_can_recompute(
     seed: int, index: int, sequence: int, count: int, alarms_every: int
 ) -> None:
     plan = Plan(seed, 1, count, alarms_every)
-    document = json.loads(payload(plan, index, sequence, 1_700_000_000_000))
+    message = payload(plan, index, sequence, 1_700_000_000_000)
+    assert message.startswith(b'{"simulated":true,')
+    document = json.loads(message)
     assert document == {
+        "simulated": True,
         "ts": 1_700_000_000_000,
         "seq": sequence,
         "values": expected_values(seed, index, sequence, count, alarms_every),
@@ -89,16 +92,18 @@ def test_a_ledger_reads_back_what_was_written_and_forgives_a_torn_end(tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["a.yaml", "a.json", "a.csv"])
-def test_the_asset_file_has_a_device_for_every_topic(tmp_path: Path, name: str) -> None:
+def test_the_asset_file_has_a_device_for_every_topic_and_no_asset_is_real(tmp_path: Path, name: str) -> None:
     path, plan = tmp_path / name, Plan(devices=25, alarms_every=5)
     write_load_assets(plan, path)
     text = path.read_text(encoding="utf-8")
     if name.endswith("csv"):
         rows = list(csv.DictReader(text.splitlines()))
         found = {row["device"]: row["kind"] for row in rows}
+        assert {row["simulated"] for row in rows} == {"true"}
     else:
         document = json.loads(text) if name.endswith("json") else yaml.safe_load(text)
         kinds = {row["asset"]: row["kind"] for row in document["assets"]}
+        assert {row["simulated"] for row in document["assets"]} == {True}
         found = {row["device"]: kinds[row["asset"]] for row in document["devices"]}
     assert found == {device_id(index): kind_of(index, 5) for index in range(1, 26)}
 

@@ -21,7 +21,8 @@ from gateway.core.networks import Network
 from gateway.core.profile import Profile
 from gateway.core.registry import Registry
 from simulators import lorawan
-from simulators.devices import Message
+from simulators.city import eui
+from simulators.messages import Message
 from simulators.radio import Memory, Radio, Signal
 
 START_MS = 1_752_980_400_000
@@ -88,7 +89,7 @@ def profiles() -> dict[str, Profile]:
 def decode(profile: str, message: Message) -> Decoded:
     registry = Registry()
     kind = profiles()[profile].kind
-    address = lorawan.eui(message.device)
+    address = eui(message.device)
     registry.upsert(
         [Asset("a-1", kind, attributes=dict(SITE), simulated=True)], [Device(message.device, "a-1", profile, address)]
     )
@@ -261,17 +262,17 @@ def test_events_are_those_of_a_network_server_and_lead_to_the_device() -> None:
     status = server.status(DEVICE, "milesight/em500-pp", 3.0, 3, 79.5)
     for message, event in ((join, "join"), (up, "up"), (status, "status")):
         route = networks.route_of(message.topic)
-        assert route == networks.Route(Network.CHIRPSTACK, lorawan.eui(DEVICE), event)
+        assert route == networks.Route(Network.CHIRPSTACK, eui(DEVICE), event)
         assert networks.split(message.topic, message.payload) == [(message.topic, message.payload)]
         document = json.loads(message.payload)
         assert document["deviceInfo"]["tags"] == {"simulated": "true"}
-        assert document["deviceInfo"]["devEui"] == lorawan.eui(DEVICE)
+        assert document["deviceInfo"]["devEui"] == eui(DEVICE)
         assert decode("milesight/em500-pp", message).rejection is None
     route = networks.route_of(up.topic)
     assert route is not None
     opened = networks.open_envelope(route, up.payload)
     assert (opened.data, opened.fport, opened.counter) == (frame.data, 85, 0)
-    assert opened.signals == {"rssi": -88, "snr": 7.0, "gateway": lorawan.eui("gateway-2")}
+    assert opened.signals == {"rssi": -88, "snr": 7.0, "gateway": eui("gateway-2")}
     result = decode("milesight/em500-pp", up)
     times = {reading.source_time for reading in result.readings}
     assert times == {START_MS * 1000 + 2_000_000}

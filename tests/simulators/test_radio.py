@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from simulators.devices import Message
+from simulators.messages import Message
 from simulators.radio import FACTORY_S, FLOOR_SNR, Delivery, Memory, Radio
 
 START_MS = 1_752_980_400_000

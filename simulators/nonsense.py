@@ -14,8 +14,9 @@ Maker = Callable[[int, int, Values], bytes]  # (ts in ms, sequence, values) → 
 
 
 def telemetry(ts: int, sequence: int, values: Values) -> bytes:
-    """A healthy message."""
-    return json.dumps({"ts": ts, "seq": sequence, "values": values}, separators=(",", ":")).encode()
+    """A healthy message, with its provenance: no gateway may take it for a real asset's."""
+    document = {"ts": ts, "seq": sequence, "values": values, "simulated": True}
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def _first_number(values: Values) -> str:

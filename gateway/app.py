@@ -36,7 +36,7 @@ from gateway.console.server import ConsoleServer
 from gateway.core import routing, sparkplug
 from gateway.core.assets_json import parse_assets, to_json
 from gateway.core.baselines import with_learned
-from gateway.core.model import Asset, Device, Level, Start, Transition
+from gateway.core.model import Asset, Device, Level, Micros, Start, Transition
 from gateway.core.networks import TOPICS
 from gateway.core.processor import GATEWAY, Configuration
 from gateway.core.profile import Profile, Transport
@@ -90,13 +90,15 @@ def run_gateway(
     config_file: Path | None,
     on_ready: Callable[[Gateway], None] | None = None,
     log_file: Path | None = None,
+    make_clock: Callable[[Micros], Clock] = Clock,
 ) -> int:
     """Run until told to stop; gives the exit code: 0 stopped in order, 1 something failed (said in the log).
 
-    Raises ConfigError before anything was touched when the files are wrong.
+    ``make_clock``: gateway time, from the newest in the journal (``Clock``). Raises ConfigError before anything was
+    touched when the files are wrong.
     """
     logs.configure(file=None if log_file is None else log_file.open("a", encoding="utf-8"))
-    gateway = Gateway(settings, config_file)
+    gateway = Gateway(settings, config_file, make_clock)
     sys.setswitchinterval(SWITCH_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
@@ -109,10 +111,15 @@ def run_gateway(
 
 
 class Gateway:
-    """One running gateway; ``view`` is what the console and the demo look at."""
+    """One running gateway; ``view`` is what the console and the demo look at. ``on_transitions``: who else wants to
+    hear them, in their order."""
 
-    def __init__(self, settings: Settings, config_file: Path | None) -> None:
+    def __init__(
+        self, settings: Settings, config_file: Path | None, make_clock: Callable[[Micros], Clock] = Clock
+    ) -> None:
         self.settings = settings
+        self._make_clock = make_clock
+        self.on_transitions: Callable[[Sequence[Transition]], None] | None = None
         self._config_file = config_file
         self._bundle, self._configuration = load_configuration(settings)
         self._file_assets = _read_asset_files(settings, self._configuration)
@@ -177,7 +184,7 @@ class Gateway:
         await self.journal.advance_to(max(self.store.position, self.historian.position))
         for damage in (*self.journal.damage, *self.historian.damage, *snapshots.damaged):
             log.error("damage found", what=damage)
-        self.clock = Clock(self.journal.last_received_at)
+        self.clock = self._make_clock(self.journal.last_received_at)
         self.intake = JournalIntake(self.clock)
         self.feed = Feed(self.store.standing, self.clock.now)
         self.pipeline = Pipeline(
@@ -462,17 +469,17 @@ class Gateway:
 
     def _wanted_endpoints(self) -> tuple[ModbusEndpoint, ...]:
         """One worker's task for every address that a Modbus device names."""
-        profiles = self._profiles()
+        profiles, settings = self._profiles(), self.settings.modbus
         wanted = []
         for device in self.pipeline.processor.registry.devices():
             profile = profiles.get(device.profile)
             if profile is not None and profile.transport is Transport.MODBUS:
-                interval = device.expected_interval or profile.expected_interval
+                interval = device.expected_interval or profile.expected_interval or settings.default_interval
                 unit = ModbusUnit(
                     device.device,
                     0,
                     plan_reads(profile),
-                    interval or self.settings.modbus.default_interval,
+                    round(interval / self.clock.pace),
                     profile.pause,
                     profile.connect_pause,
                 )
@@ -522,6 +529,8 @@ class Gateway:
     def _on_transitions(self, transitions: Sequence[Transition]) -> None:
         self.feed.publish(transitions)
         self.view.count(transitions)
+        if self.on_transitions is not None:
+            self.on_transitions(transitions)
         if self.dispatcher is not None:
             self.dispatcher.wake()
 

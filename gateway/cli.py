@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from gateway import __version__
-from gateway.errors import CitywatchError, ConfigError
+from gateway.errors import CitywatchError, ConfigError, Mistake
 
 app = typer.Typer(
     name="citywatch",
@@ -70,7 +70,7 @@ def demo(
     mqtt_port: Annotated[int, typer.Option(help="Port of the embedded broker; 0 = any free one.")] = 1883,
     data: Annotated[Path | None, typer.Option(help="Data folder; default: a fresh one, deleted at the end.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same city and the same evening.")] = 1,
-    devices: Annotated[int, typer.Option(min=30, max=50_000, help="About how many devices.")] = 420,
+    assets: Annotated[int, typer.Option("--assets", "--devices", min=120, max=50_000, help="Size of the city.")] = 500,
     stop_after: Annotated[str | None, typer.Option("--for", help="Stop by itself after this long, e.g. 5m.")] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page.")] = False,
 ) -> None:
@@ -78,7 +78,7 @@ def demo(
     from gateway.demo import DemoOptions, run_demo
 
     seconds = _seconds(stop_after) if stop_after is not None else None
-    raise typer.Exit(run_demo(DemoOptions(port, mqtt_port, data, seed, devices, seconds, not no_browser)))
+    raise typer.Exit(run_demo(DemoOptions(port, mqtt_port, data, seed, assets, seconds, not no_browser)))
 
 
 @app.command()
@@ -228,6 +228,45 @@ def backtest(
     from gateway.backtest import run_backtest
 
     typer.echo(jsonlib.dumps(run_backtest(rules, data, since, until), ensure_ascii=False, indent=2))
+
+
+@app.command()
+def drill(
+    scenario: Annotated[str, typer.Argument(help="A shipped scenario by name, or a file.")],
+    seed: Annotated[int | None, typer.Option("--seed", help="Another city and other victims.")] = None,
+    assets: Annotated[int | None, typer.Option("--assets", min=120, max=50_000, help="Size of the city.")] = None,
+    speed: Annotated[
+        str, typer.Option("--speed", help="max (no sockets), or times real time over real wires.")
+    ] = "max",
+    rules: Annotated[
+        Path | None, typer.Option("--rules", help="Rules instead of the shipped ones.", exists=True)
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write the JSON here, and an HTML page beside.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """A simulated city with known faults through the engine, and a verdict on the rules; exit 1 below the floor."""
+    from gateway.drill import DrillOptions, as_text, drill, in_words, run_drill
+
+    options = DrillOptions(scenario, seed, assets, None if speed == "max" else _speed(speed), rules)
+    play = drill
+    if options.speed is not None:
+        from gateway.drill_live import live_drill as play  # the whole gateway, of which the other needs nothing
+    answer = run_drill(options, report, play)
+    typer.echo(as_text(answer) if json else in_words(answer))
+    if not answer["passed"]:
+        raise typer.Exit(1)
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 1 <= speed <= 3600:
+        raise ConfigError([Mistake("--speed", None, "", f"max, or 1 to 3600, not {text!r}")])
+    return speed
 
 
 @app.command("import-assets")

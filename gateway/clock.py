@@ -30,7 +30,11 @@ class ClockReport:
 
 
 class Clock:
-    """One per process. ``last_received_at`` is the newest time in the journal (0 for a new one)."""
+    """One per process. ``last_received_at`` is the newest time in the journal (0 for a new one).
+
+    ``pace``: seconds of gateway time a second of the machine. It is 1 wherever anything is real; a drill over real
+    wires brings clocks of its own that go faster.
+    """
 
     def __init__(
         self,
@@ -38,7 +42,9 @@ class Clock:
         *,
         wall: Callable[[], int] = time.time_ns,
         monotonic: Callable[[], int] = time.monotonic_ns,
+        pace: float = 1.0,
     ) -> None:
+        self.pace = pace
         self._wall = wall
         self._monotonic = monotonic
         self._anchor_monotonic = monotonic() // 1000

@@ -1,18 +1,13 @@
 """``citywatch demo``: the simulated city as a process of its own, the gateway in this one, a picture in the terminal.
 
 this process: gateway + embedded broker + page          child: python -m simulators city
-    ◀────────────── real MQTT, real Modbus TCP ──────────────▶
+    ◀────────── real MQTT, Modbus TCP and HJ 212 ──────────▶
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import webbrowser
 from collections import Counter, deque
@@ -22,28 +17,28 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from gateway.app import Gateway, run_gateway
-from gateway.config.settings import ConsoleSettings, MqttSettings, Settings
 from gateway.core.ledger import UNKNOWN
 from gateway.core.model import Transition
 from gateway.errors import CitywatchError
+from gateway.simulated_city import SimulatedCity, city_settings, run_simulators
 from gateway.terminal import DemoStatus, DemoView, Ledger, Step
 
-FLEET = "city"  # the one login that carries the simulated devices
 OWN_LOGINS = 2  # lamps that log in as themselves, to show that it works
-LAMP_SHARE = 300 / 424  # of the default city; ``--devices`` scales the lamps
+SCENARIO = "evening"
 REFRESH_S = 0.5
 FAULT_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """Ports (0: any free one), data folder (None: a fresh one, deleted at the end), how long (None: until Ctrl-C)."""
+    """Ports (0: any free one), data folder (None: a fresh one, deleted at the end), size of the city, how long (None:
+    until Ctrl-C)."""
 
     port: int
     mqtt_port: int
     data: Path | None
     seed: int
-    devices: int
+    assets: int
     seconds: float | None
     browser: bool
 
@@ -54,14 +49,8 @@ def run_demo(options: DemoOptions) -> int:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     demo = _Demo(options, folder)
     try:
-        assets = folder / "assets.json"
-        _simulators("assets", "--seed", str(options.seed), "--devices", str(demo.lamps), "--out", str(assets))
-        settings = Settings(
-            data=folder / "data",
-            mqtt=(MqttSettings(id="demo", embedded=True, port=options.mqtt_port, fleet_users=(FLEET,)),),
-            assets=(assets,),
-            console=ConsoleSettings(port=options.port),
-        )
+        run_simulators("assets", *demo.played, "--out", str(folder / "assets.json"))
+        settings = city_settings(folder, port=options.port, mqtt_port=options.mqtt_port)
         return run_gateway(settings, None, demo.begin, log_file=folder / "citywatch.log")
     finally:
         demo.end()
@@ -75,10 +64,10 @@ class _Demo:
     def __init__(self, options: DemoOptions, folder: Path) -> None:
         self._options = options
         self._folder = folder
-        self.lamps = max(10, round(options.devices * LAMP_SHARE))
+        self.played = ("--scenario", SCENARIO, "--seed", str(options.seed), "--devices", str(options.assets))
         self._faults: deque[str] = deque(maxlen=FAULT_LINES)
         self._note = ""
-        self._city: asyncio.subprocess.Process | None = None
+        self._city = SimulatedCity(folder)
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, gateway: Gateway) -> None:
@@ -86,10 +75,8 @@ class _Demo:
         self._task = asyncio.get_running_loop().create_task(self._run(gateway), name="demo")
 
     def end(self) -> None:
-        """The child is told to go; it goes with us in any case."""
-        if self._city is not None and self._city.returncode is None:
-            with contextlib.suppress(ProcessLookupError):  # it has ended, and nobody has told the loop yet
-                self._city.terminate()
+        """The child goes too."""
+        self._city.stop()
 
     async def _run(self, gateway: Gateway) -> None:
         try:
@@ -103,29 +90,10 @@ class _Demo:
 
     async def _live_city(self, gateway: Gateway) -> None:
         """Start the simulators and listen to what they break."""
-        broker = gateway.broker
-        assert broker is not None, "the demo's broker is the embedded one"
-        own = gateway.view.some_lamps(OWN_LOGINS)
-        credentials = self._folder / "credentials.json"
-        logins = {
-            "fleet": {"username": FLEET, "password": broker.password(FLEET)},
-            "devices": {device: broker.password(device) for device in own},
-        }
-        with os.fdopen(os.open(credentials, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(logins, file)
-        self._city = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "simulators", "--die-with-parent", "city",
-            "--mqtt-url", broker.url, "--credentials", str(credentials), "--own-credentials", str(len(own)),
-            "--assets", str(self._folder / "assets.json"), "--seed", str(self._options.seed),
-            "--devices", str(self.lamps), "--scenario", "evening",
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-            stderr=(self._folder / "simulators.log").open("wb"),
-        )  # fmt: skip
-        assert self._city.stdout is not None
-        async for line in self._city.stdout:
-            self._heard(json.loads(line))
-        code = await self._city.wait()
-        self._note = f"the simulated city ended (code {code}): see {self._folder / 'simulators.log'}"
+        await self._city.start(gateway, self.played, gateway.view.some_lamps(OWN_LOGINS))
+        async for message in self._city.says():
+            self._heard(message)
+        self._note = f"the simulated city ended (code {await self._city.ended()}): see {self._city.log}"
 
     def _heard(self, message: dict[str, Any]) -> None:
         if message["type"] == "fault":
@@ -191,16 +159,3 @@ def _step(gateway: Gateway, transition: Transition) -> Step:
 
 def _minutes(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
-
-
-def _simulators(*words: str) -> None:
-    """Run one command of the simulators to its end; it dies with us."""
-    done = subprocess.run(
-        [sys.executable, "-m", "simulators", "--die-with-parent", *words],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise CitywatchError(f"the simulators failed: {done.stderr.strip().splitlines()[-1:]}")

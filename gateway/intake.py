@@ -55,6 +55,7 @@ class JournalIntake:
         self._room.set()
         self.closed_for: set[str] = set()
         self._heartbeat = clock.now()
+        self._blind_after = round(BLIND_AFTER * clock.pace)
         self.offered = 0
         self.pauses = 0
         self.last_batch = 0
@@ -74,7 +75,7 @@ class JournalIntake:
     ) -> asyncio.Future[int]:
         """See ``ports.Intake.offer``."""
         now = self._clock.now()
-        if now - self._heartbeat > BLIND_AFTER:
+        if now - self._heartbeat > self._blind_after:
             self._woke(now)
         batch = self._gathering
         batch.frames.append(Frame(kind, source, address, payload, now, retained, duplicate_hint, principal))
@@ -116,7 +117,7 @@ class JournalIntake:
     def heartbeat(self) -> None:
         """Call once a second: a gap between calls is time in which nothing could have been received."""
         now = self._clock.now()
-        if now - self._heartbeat > BLIND_AFTER:
+        if now - self._heartbeat > self._blind_after:
             self._woke(now)
         self._heartbeat = now
 

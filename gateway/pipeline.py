@@ -384,7 +384,7 @@ class Pipeline:
             self._decided.clear()
             now = self._clock.now()
             deadline = self.processor.wake_at(now)
-            wait = None if deadline is None else (deadline - now) / SECOND
+            wait = None if deadline is None else (deadline - now) / SECOND / self._clock.pace
             if wait is not None and wait <= 0:
                 await self._intake.offer(FrameKind.TICK, "timer", "", b"")
                 await self.settled()

@@ -23,6 +23,7 @@ from gateway.core.model import SECOND, Asset, Device
 from gateway.errors import ConfigError, Mistake
 
 ASSET_COLUMNS = ("asset", "kind", "name", "road", "town", "unit", "longitude", "latitude")
+MARKS = ("simulated",)  # columns of true and false, written only where one is true
 DEVICE_COLUMNS = ("device", "profile", "address", "expected_interval")
 MAX_ROWS = 1_000_000
 MAX_COLUMNS = 300
@@ -116,7 +117,7 @@ def table(assets: Sequence[Asset], devices: Sequence[Device]) -> tuple[list[str]
     links = sorted({name for asset in assets for name in asset.links})
     attributes = sorted({name for asset in assets for name in asset.attributes})
     of_devices = sorted({name for device in devices for name in device.attributes})
-    marks = ("simulated",) if any(asset.simulated for asset in assets) else ()
+    marks = tuple(mark for mark in MARKS if any(getattr(asset, mark) for asset in assets))
     columns = [
         *ASSET_COLUMNS,
         *marks,

@@ -29,7 +29,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from gateway.config.asset_tables import ASSET_COLUMNS, DEVICE_COLUMNS, geojson_rows, xlsx_rows
+from gateway.config.asset_tables import ASSET_COLUMNS, DEVICE_COLUMNS, MARKS, geojson_rows, xlsx_rows
 from gateway.config.units import convert, duration, quantity
 from gateway.config.yaml_source import YamlSource, did_you_mean, read_yaml
 from gateway.core.component_code import Layout, layouts_of, parse_component_code
@@ -565,7 +565,9 @@ def _read_rows(rows: Iterator[tuple[int | None, str, list[str]]], file: str, boo
         raise ConfigError([Mistake(file, None, "", "is empty: the first line must name the columns")])
     columns = _columns(first[2], file)
     seen: dict[str, list[str]] = {}  # asset → the cells of its first row
-    about_asset = [i for i, c in enumerate(columns) if c in ASSET_COLUMNS or c.startswith(("link.", "attr."))]
+    about_asset = [
+        i for i, c in enumerate(columns) if c in (*ASSET_COLUMNS, *MARKS) or c.startswith(("link.", "attr."))
+    ]
     for line, place, cells in rows:
         if not any(cells):
             continue
@@ -601,7 +603,7 @@ def _csv_rows(reader: Any, file: str) -> Iterator[tuple[int, list[str]]]:
 
 def _columns(cells: list[str], file: str) -> list[str]:
     columns = [HEADINGS.get(cell, cell) for cell in cells]
-    known = (*ASSET_COLUMNS, *DEVICE_COLUMNS)
+    known = (*ASSET_COLUMNS, *MARKS, *DEVICE_COLUMNS)
     mistakes = []
     for column in columns:
         prefix, _, name = column.partition(".")
@@ -619,6 +621,7 @@ def _columns(cells: list[str], file: str) -> list[str]:
 
 def _csv_asset(row: Mapping[str, str]) -> dict[str, Any]:
     asset: dict[str, Any] = {column: row[column] for column in ASSET_COLUMNS if column in row}
+    asset |= {mark: row[mark].lower() for mark in MARKS if mark in row}  # Excel writes TRUE into a CSV file
     asset["links"] = dict(_cells_under("link.", row.items()))
     asset["attributes"] = {name: _cell(name, text) for name, text in _cells_under("attr.", row.items())}
     return asset

@@ -39,13 +39,16 @@ PYTHON = VENV / BIN / ("python.exe" if os.name == "nt" else "python")
 STAMP = VENV / "citywatch-setup"  # what was installed, in one line; written last
 LOG = VENV / "citywatch-setup.log"
 
+# Tests that kill, starve and time whole gateways: another test beside them would be one more fault.
+ALONE = ("tests/acceptance", "tests/bench", "tests/sinks", "tests/sources")
 CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("ruff check", ["-m", "ruff", "check", "."]),
     ("ruff format --check", ["-m", "ruff", "format", "--check", "."]),
     ("mypy --strict", ["-m", "mypy"]),
     ("lint-imports", ["-c", "import importlinter.cli; importlinter.cli.lint_imports_command()"]),
     ("citywatch check", ["-P", "-m", "gateway", "check"]),
-    ("pytest", ["-m", "pytest"]),
+    ("pytest, two at a time", ["-m", "pytest", "-n", "2", "--dist", "worksteal", *(f"--ignore={one}" for one in ALONE)]),
+    ("pytest, one at a time", ["-m", "pytest", *ALONE]),
 )
 
 # What an installer says → what the person can do. The first that matches is the cause.
@@ -96,7 +99,7 @@ def main(words: list[str]) -> int:
 
 def test(arguments: list[str]) -> int:
     """Each check in turn, up to the first that fails; with arguments, pytest alone."""
-    for name, words in CHECKS[-1:] if arguments else CHECKS:
+    for name, words in ([("pytest", ["-m", "pytest"])] if arguments else CHECKS):
         print(f"── {name} " + "─" * (60 - len(name)), flush=True)
         start = time.monotonic()
         code = subprocess.run([PYTHON, *words, *arguments], cwd=ROOT, env=quick()).returncode

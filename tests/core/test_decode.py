@@ -461,9 +461,12 @@ def test_the_rejection_codes_are_those_of_the_paper() -> None:
 )
 def test_the_widest_messages_do_not_hold_up_the_others(payload: bytes) -> None:
     """A quarter of a second of CPU is ten times what they take: this fails for a square, not for a slow machine."""
-    begin = process_time()
-    decode(payload)
-    assert process_time() - begin < 0.25
+    seconds = []
+    for _ in range(3):  # the quickest: a collection of everything else in the process is not the decoder's doing
+        begin = process_time()
+        decode(payload)
+        seconds.append(process_time() - begin)
+    assert min(seconds) < 0.25
 
 
 # -- properties -------------------------------------------------------------------------------------------------------

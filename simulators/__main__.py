@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import gc
 import json
 import signal
 import sys
@@ -100,6 +101,7 @@ def _stream_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _stream(options: argparse.Namespace) -> int:
+    gc.disable()  # millions of short-lived messages, and no circles among them
     stream(load_scenario(options.scenario), options.seed, options.assets, sys.stdout.buffer)
     return 0
 

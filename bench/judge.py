@@ -7,10 +7,12 @@
 
 The invariants are those of docs/reliability.md: I1 nothing acknowledged is lost · I2 every frame has one fate · I3 the
 alarms are those of an undisturbed run · I4 every notification is in the outbox and ended · I5 people were told in order
-· I6 the sink equals history · I8 no step outside the state machine · I9 recovery times. Values are recomputed from the
-seed, never taken from what the gateway says. A gateway must have stopped before its folder is judged.
+and of nothing a simulator made · I6 the sink equals history · I8 no step outside the state machine · I9 recovery
+times. Values are recomputed from the seed, never taken from what the gateway says; nor is what is simulated: the assets
+of a load are, all others are not. A gateway must have stopped before its folder is judged.
 
-    python -m bench.judge --data DIR --ledger FILE … [--witness FILE] [--balance FILE]
+    python -m bench.judge --data DIR --ledger FILE … [--receiver NAME[=FILE]] [--simulated-receiver NAME[=FILE]]
+                          [--balance FILE]
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ from simulators.load import device_id, expected_values
 
 SHOWN = 10  # broken identities named in a finding; all of them are counted
 ENDED = ("delivered", "failed")
-LOG = "log"  # the receiver that is always there and that no witness stands behind
+LOG = "log"  # the receiver that is always there, told of everything, and that no witness stands behind
+LOADED = "load-"  # what the assets of a load are called, and no others
 _TELEMETRY = (FrameKind.MQTT, FrameKind.MODBUS)
 _PLACES = tuple[str, int]  # device, sequence
 
@@ -92,15 +95,16 @@ class Case:
     ``sink``: (asset, point, source time in ms, value) of every point the sink holds, ``sink_refuses``: (asset, point)
     it was told to refuse; ``balance``: the gateway's own
     ledger just before it stopped; ``excused``: messages (device, sequence) that may be missing, with the reason known
-    to the caller; ``receivers``: who must be told of each notification."""
+    to the caller; ``receivers``: who must be told, and of what: True the notifications of simulated assets alone, False
+    those of all others alone, None all; ``witnesses``: what receivers wrote down, by their names."""
 
     data: Path
     ledgers: Sequence[Path] = ()
-    witness: Path | None = None
+    witnesses: Mapping[str, Path] = field(default_factory=dict)
     balance: Mapping[str, Any] | None = None
     sink: set[tuple[str, str, int, float]] | None = None
     sink_refuses: set[tuple[str, str]] = field(default_factory=set)
-    receivers: Sequence[str] = ()
+    receivers: Mapping[str, bool | None] = field(default_factory=dict)
     raises: bytes | None = None
     excused: set[_PLACES] = field(default_factory=set)
     damage_expected: bool = False
@@ -138,8 +142,9 @@ def judge(case: Case) -> Verdict:
     ]
     if not case.damage_expected:
         verdict.findings.append(_undamaged(folder))
-    if case.witness is not None:
-        verdict.findings += _told_in_order(folder, told_to(case.witness))
+    told = {name: told_to(witness) for name, witness in case.witnesses.items()}
+    if told:
+        verdict.findings += [_received(folder, told), _told_in_order(told), _told_to_whom(told, case.receivers)]
     if case.sink is not None:
         verdict.findings.append(_sink_equals_history(folder, case.sink, case.sink_refuses))
     verdict.raised = sorted({t.alarm_id for t in transitions})
@@ -149,6 +154,7 @@ def judge(case: Case) -> Verdict:
         "frames": float(sum(len(frames) for _, frames in journal)),
         "redelivered": float(sum(count - 1 for count in seen.values())),
         "transitions": float(len(transitions)),
+        **{f"told_{name}": float(len(heard)) for name, heard in told.items()},
     }
     return verdict
 
@@ -172,7 +178,7 @@ def _place(frame: Frame) -> tuple[_PLACES, int] | None:
     if frame.kind is not FrameKind.MQTT:
         return None
     parts = frame.address.split("/")
-    if len(parts) != 5 or not parts[3].startswith("load-"):
+    if len(parts) != 5 or not parts[3].startswith(LOADED):
         return None
     try:
         body = json.loads(frame.payload)
@@ -210,7 +216,7 @@ def _history_is_right(
     }
     found: Counter[tuple[str, str, int, int | None]] = Counter()
     for reading in folder.readings():
-        if not reading.asset.startswith("load-"):
+        if not reading.asset.startswith(LOADED):
             continue
         identity = (reading.asset, reading.point, reading.source_time, reading.sequence)
         found[identity] += 1
@@ -405,10 +411,18 @@ def _lawful(transitions: Sequence[KeptTransition], records: Mapping[str, Mapping
     return finding
 
 
-def _outbox_complete(folder: DataFolder, transitions: Sequence[KeptTransition], receivers: Sequence[str]) -> Finding:
+def _may_hear(alarm_id: str, receiver: str, receivers: Mapping[str, bool | None]) -> bool:
+    """The law of provenance: nothing simulated pages a crew, and nothing real goes to testers alone."""
+    return receivers[receiver] in (None, alarm_id.startswith(LOADED))
+
+
+def _outbox_complete(
+    folder: DataFolder, transitions: Sequence[KeptTransition], receivers: Mapping[str, bool | None]
+) -> Finding:
     finding = Finding("I4 every notification has its outbox row, and every row has ended")
     rows = {(row.alarm_id, row.rev, row.receiver): row.state for row in folder.outbox()}
-    wanted = {(t.alarm_id, t.rev, r) for t in transitions if t.document.get("notify") for r in receivers}
+    notified = [t for t in transitions if t.document.get("notify")]
+    wanted = {(t.alarm_id, t.rev, r) for t in notified for r in receivers if _may_hear(t.alarm_id, r, receivers)}
     for key in sorted({*wanted, *rows}):
         finding.checked += 1
         if key not in rows:
@@ -420,27 +434,50 @@ def _outbox_complete(folder: DataFolder, transitions: Sequence[KeptTransition], 
     return finding
 
 
-def _told_in_order(folder: DataFolder, told: Sequence[Told]) -> list[Finding]:
-    """Delivered is received; of one alarm, every rev is first received after the ones before it."""
+def _received(folder: DataFolder, told: Mapping[str, Sequence[Told]]) -> Finding:
+    """What was delivered to a receiver, that receiver has heard."""
     delivered = {(r.alarm_id, r.rev, r.receiver) for r in folder.outbox() if r.state == "delivered"}
     delivered = {one for one in delivered if one[2] != LOG}
-    heard = {(t.alarm_id, t.rev) for t in told if 200 <= t.answered < 300}
-    complete = Finding("I5 what the outbox calls delivered was received", len(delivered))
-    for alarm_id, rev, receiver in sorted(delivered):
-        if (alarm_id, rev) not in heard:
-            complete.breaks(f"{alarm_id} rev {rev} to {receiver}")
-    order = Finding("I5 each alarm was told in order, each step under one key", len(told))
-    keys: dict[tuple[str, int], str] = {}
-    last: dict[str, int] = {}
-    for one in told:
-        if keys.setdefault((one.alarm_id, one.rev), one.key) != one.key:
-            order.breaks(f"{one.alarm_id} rev {one.rev}: key {one.key} after {keys[one.alarm_id, one.rev]}")
-        if one.rev < last.get(one.alarm_id, 0) and (one.alarm_id, one.rev) not in heard:
-            order.breaks(f"{one.alarm_id}: rev {one.rev} after {last[one.alarm_id]}")
-        if one.alarm_id not in last and one.state in ("NORM", "RTNUN"):
-            order.breaks(f"{one.alarm_id}: cleared (rev {one.rev}) before it was raised")
-        last[one.alarm_id] = max(one.rev, last.get(one.alarm_id, 0))
-    return [complete, order]
+    heard = {(t.alarm_id, t.rev, name) for name, those in told.items() for t in those if _accepted(t)}
+    finding = Finding("I5 what the outbox calls delivered was received", len(delivered))
+    for alarm_id, rev, receiver in sorted(delivered - heard):
+        finding.breaks(f"{alarm_id} rev {rev} to {receiver}")
+    return finding
+
+
+def _told_in_order(told: Mapping[str, Sequence[Told]]) -> Finding:
+    """Of one alarm, every rev is first received after the ones before it, by each receiver."""
+    finding = Finding("I5 each alarm was told in order, each step under one key", sum(map(len, told.values())))
+    for name, those in told.items():
+        heard = {(t.alarm_id, t.rev) for t in those if _accepted(t)}
+        keys: dict[tuple[str, int], str] = {}
+        last: dict[str, int] = {}
+        for one in those:
+            what = f"{name}, {one.alarm_id}"
+            if keys.setdefault((one.alarm_id, one.rev), one.key) != one.key:
+                finding.breaks(f"{what} rev {one.rev}: key {one.key} after {keys[one.alarm_id, one.rev]}")
+            if one.rev < last.get(one.alarm_id, 0) and (one.alarm_id, one.rev) not in heard:
+                finding.breaks(f"{what}: rev {one.rev} after {last[one.alarm_id]}")
+            if one.alarm_id not in last and one.state in ("NORM", "RTNUN"):
+                finding.breaks(f"{what}: cleared (rev {one.rev}) before it was raised")
+            last[one.alarm_id] = max(one.rev, last.get(one.alarm_id, 0))
+    return finding
+
+
+def _told_to_whom(told: Mapping[str, Sequence[Told]], receivers: Mapping[str, bool | None]) -> Finding:
+    """Every message that arrived may have arrived there, and says itself whether it is simulated."""
+    finding = Finding("I5 simulated alarms reach testers alone, all others crews alone", sum(map(len, told.values())))
+    for name, those in told.items():
+        for one in those:
+            if not _may_hear(one.alarm_id, name, receivers):
+                finding.breaks(f"{one.alarm_id} rev {one.rev} was told to {name}")
+            elif one.simulated is not one.alarm_id.startswith(LOADED):
+                finding.breaks(f"{one.alarm_id} rev {one.rev} says simulated: {one.simulated}")
+    return finding
+
+
+def _accepted(told: Told) -> bool:
+    return 200 <= told.answered < 300
 
 
 def _sink_equals_history(
@@ -478,12 +515,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.judge", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--ledger", type=Path, action="append", default=[])
-    parser.add_argument("--witness", type=Path)
-    parser.add_argument("--receiver", action="append", default=[])
+    for word, whose in (("--receiver", "real"), ("--simulated-receiver", "simulated")):
+        parser.add_argument(word, action="append", default=[], metavar="NAME[=FILE]",
+                            help=f"told of {whose} assets; FILE: what its witness wrote down")  # fmt: skip
     parser.add_argument("--balance", type=Path, help="the answer of /api/v1/ledger just before the stop, as JSON")
     options = parser.parse_args(arguments)
     balance = json.loads(options.balance.read_text()) if options.balance else None
-    verdict = judge(Case(options.data, options.ledger, options.witness, balance, None, options.receiver))
+    receivers: dict[str, bool | None] = {LOG: None}
+    witnesses: dict[str, Path] = {}
+    for words, simulated in ((options.receiver, False), (options.simulated_receiver, True)):
+        for word in words:
+            name, _, file = word.partition("=")
+            receivers[name] = simulated
+            if file:
+                witnesses[name] = Path(file)
+    verdict = judge(Case(options.data, options.ledger, witnesses, balance, receivers=receivers))
     print(json.dumps(verdict.as_json(), ensure_ascii=False))
     return 0 if verdict.holds else 1
 

@@ -138,7 +138,7 @@ class Probe:
 
 def write_gauges(path: Path, names: list[str]) -> None:
     """An asset file of pipe gauges that send only what a probe tells them to."""
-    assets = [{"asset": name, "kind": "pipe", "name": name} for name in names]
+    assets = [{"asset": name, "kind": "pipe", "name": name, "simulated": True} for name in names]
     devices = [
         {"device": name, "asset": name, "profile": "generic/json-pipe", "address": name, "expected_interval": "1h"}
         for name in names

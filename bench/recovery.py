@@ -67,7 +67,7 @@ async def _again(gateway: Gateway, probe: int, probes: int) -> dict[str, Any]:
     """Start again, with a probe waiting at the broker; ``probes``: how many there were so far."""
     assert gateway.broker is not None
     async with aiomqtt.Client("127.0.0.1", gateway.broker.port) as client:
-        body = json.dumps({"seq": probes, "values": {"power": 90}})
+        body = json.dumps({"simulated": True, "seq": probes, "values": {"power": 90}})
         await client.publish(topic(probe), body, qos=1)
     began = time.monotonic()
     gateway.process.spawn()

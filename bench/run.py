@@ -71,9 +71,16 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     ),
     "decode": Benchmark("What decoding one frame costs, from its bytes to its readings.", "bench.decode"),
     "modbus": Benchmark("1,000 Modbus endpoints polled once a second, 50 of them dead or none.", "bench.modbus"),
+    "connections": Benchmark(
+        "10,000 devices with a connection and a login each, a message a minute, on the embedded broker.",
+        "bench.connections",
+    ),
     "storm": Benchmark(
         "20,000 alarms raised within a second, and cleared: when all are stored, outboxed and on the stream.",
         "bench.storm",
+    ),
+    "drill": Benchmark(
+        "A day of the simulated city of 1,000 assets through the engine, as fast as it goes.", "bench.drill"
     ),
     "backtest": Benchmark("Ten million kept readings through a set of rules.", "bench.backtest"),
     "journal": Benchmark(

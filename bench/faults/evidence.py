@@ -53,7 +53,8 @@ class KeptOutbox(NamedTuple):
 
 
 class Told(NamedTuple):
-    """One notification as a witness received it: ``answered`` is the HTTP status it gave, 0 for none."""
+    """One notification as a witness received it: ``answered`` is the HTTP status it gave, 0 for none; ``simulated``:
+    what the message says of its alarm, None when it says nothing."""
 
     key: str
     alarm_id: str
@@ -61,18 +62,24 @@ class Told(NamedTuple):
     state: str
     received_at: int
     answered: int
+    simulated: bool | None
 
 
 def told_to(witness: Path) -> list[Told]:
     """What a witness wrote down, in the order it heard it."""
     with _readonly(witness) as database:
         return [
-            Told(key, alarm, rev, state, at, int(answer[:3]) if answer[:3].isdigit() and "after" not in answer else 0)
-            for key, alarm, rev, state, at, answer in database.execute(
-                "SELECT key, alarm, rev, state, received_at, answer FROM notifications WHERE alarm IS NOT NULL "
+            Told(key, alarm, rev, state, at, _status(answer), json.loads(body)["data"]["alarm"].get("simulated"))
+            for key, alarm, rev, state, at, answer, body in database.execute(
+                "SELECT key, alarm, rev, state, received_at, answer, body FROM notifications WHERE alarm IS NOT NULL "
                 "ORDER BY number"
             )
         ]
+
+
+def _status(answer: str) -> int:
+    """Of an answer as it stands in the witness's table; 0 when it came too late or not at all."""
+    return int(answer[:3]) if answer[:3].isdigit() and "after" not in answer else 0
 
 
 @contextmanager

@@ -193,7 +193,9 @@ class LoadProcess:
     def _command(self) -> list[str]:
         return [sys.executable, "-m", "simulators", "load", *self._plan]
 
-    def start(self, mqtt_url: str, credentials: Path | None, connections: int = 4) -> None:
+    async def start(self, mqtt_url: str, credentials: Path | None, connections: int = 4) -> None:
+        """Returns when its account is begun: it has read its modules and is about to send. A fault that comes sooner
+        would hurt a gateway that nobody speaks to. Raises HarnessError."""
         command = [*self._command(), "--mqtt-url", mqtt_url, "--rate", str(self._rate), "--ledger", str(self.ledger)]
         # One message a device under way: after an outage the load catches up without two of one device in one instant.
         inflight = max(1, self._devices // connections)
@@ -201,9 +203,11 @@ class LoadProcess:
         if credentials is not None:
             command += ["--credentials", str(credentials)]
         with (self._folder / f"{self._name}.log").open("wb") as log:
-            self._process = subprocess.Popen(
+            # Not in a thread: a child that dies with its parent dies with the thread that made it.
+            self._process = subprocess.Popen(  # noqa: ASYNC220
                 command, stdout=subprocess.PIPE, stderr=log, cwd=REPOSITORY, preexec_fn=die_with_parent
             )
+        await until(self.ledger.exists, "the load's account is begun", READY_S)
 
     async def stop(self) -> dict[str, Any]:
         """End the sending, wait for the last acknowledgements; gives its summary."""

@@ -1,4 +1,4 @@
-"""A scene: one gateway with its load, its witness and its broker in one folder, to be hurt and then judged.
+"""A scene: one gateway with its load, its witnesses and its broker in one folder, to be hurt and then judged.
 
     async with Scene.open(folder, devices=40, rate=300) as scene:
         await scene.start()
@@ -7,7 +7,8 @@
             await scene.gateway.start()
         verdict = await scene.conclude()
 
-Begin and end of every fault are lines of ``faults.jsonl``.
+The load is simulated: its alarms go to ``testers``. Those of the strangers and the gateway's own are real and go to
+``crew``. Begin and end of every fault are lines of ``faults.jsonl``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,7 @@ from bench.faults.evidence import DataFolder, told_to
 from bench.faults.processes import GatewayProcess, LoadProcess, OutsideBroker, free_port
 from bench.judge import LOG, Case, Finding, Verdict, judge, recovered_within
 from gateway.sources.broker import derived_password, secret_file
-from simulators.witness import Answer, Witness
+from simulators.witness import Witness
 
 QUIET_S = 0.4  # all is here and nothing more came for so long
 LOST_S = 13.0  # something is missing and nothing came for so long: the embedded broker sends again after 10 s
@@ -39,18 +40,17 @@ LOST_S = 13.0  # something is missing and nothing came for so long: the embedded
 # loads, brokers and tracers.
 RECOVERY_LIMIT_S = 30.0
 FLEET = "fleet"
+RECEIVERS = {"crew": False, "testers": True}  # name → told of simulated assets, or of all others
 STRANGERS = ("stranger-1", "stranger-2", "stranger-3")  # two pipe gauges and a road gauge with logins of their own
 
 
 @dataclass
 class Scene:
-    """One gateway with its load and its witness in one folder. Made by ``Scene.open``."""
+    """One gateway with its load and its witnesses in one folder. Made by ``Scene.open``."""
 
     folder: Path
     gateway: GatewayProcess
     load: LoadProcess
-    witness: Witness
-    settings: dict[str, Any]
     broker: OutsideBroker | None
     facts: list[Finding] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -67,7 +67,6 @@ class Scene:
         seed: int = 1,
         alarms_every: int = 4,
         data: Path | None = None,
-        answers: Sequence[Answer] = (),
         environment: Mapping[str, str] | None = None,
         outside_broker: bool = False,
         **settings: Any,
@@ -77,18 +76,22 @@ class Scene:
         load = LoadProcess(folder, "load", devices, rate, seed, alarms_every)
         broker = OutsideBroker(folder) if outside_broker else None
         embedded = {"embedded": True, "port": free_port(), "fleet_users": [FLEET]}
-        async with Witness(folder / "witness.db", answers) as witness:
+        async with contextlib.AsyncExitStack() as stack:
+            urls = {name: (await stack.enter_async_context(Witness(_told(folder, name)))).url for name in RECEIVERS}
             usual: dict[str, Any] = {
                 "data": str(data or folder / "data"),
                 "mqtt": [{"url": broker.url} if broker else embedded],
                 "console": {"port": 0},
                 "assets": [str(load.assets), str(_strangers(folder))],
                 "snapshots": {"frames": 1_000, "interval": "2s"},
-                "receivers": [{"name": "witness", "url": witness.url, "allow_loopback": True, "simulated": True}],
+                "receivers": [
+                    {"name": name, "url": urls[name], "allow_loopback": True, "simulated": simulated}
+                    for name, simulated in RECEIVERS.items()
+                ],
             }
             both = usual | settings
             gateway = GatewayProcess(folder, both, data or folder / "data", environment or {})
-            scene = cls(folder, gateway, load, witness, both, broker)
+            scene = cls(folder, gateway, load, broker)
             try:
                 yield scene
             finally:
@@ -101,20 +104,20 @@ class Scene:
         """The gateway, and when it is ready the load."""
         await self.gateway.start()
         if load:
-            self.start_load()
+            await self._start_load()
 
     @property
     def mqtt_url(self) -> str:
         return self.broker.url if self.broker is not None else str(self.gateway.info["mqtt_url"])
 
-    def start_load(self) -> None:
+    async def _start_load(self) -> None:
         self._loading = True
         if self.broker is not None:
-            self.load.start(self.mqtt_url, None)
+            await self.load.start(self.mqtt_url, None)
             return
         credentials = self.folder / "credentials.json"
         credentials.write_text(json.dumps({"fleet": {"username": FLEET, "password": self.password(FLEET)}}))
-        self.load.start(self.mqtt_url, credentials)
+        await self.load.start(self.mqtt_url, credentials)
 
     @asynccontextmanager
     async def fault(self, name: str) -> AsyncIterator[None]:
@@ -208,11 +211,11 @@ class Scene:
         case = Case(
             self.gateway.data,
             [self.load.ledger] if self._loading else [],
-            self.folder / "witness.db",
+            {name: _told(self.folder, name) for name in RECEIVERS},
             balance,
             held,
             sink_refuses or set(),
-            [LOG, *(r["name"] for r in self.settings["receivers"])],
+            {LOG: None, **RECEIVERS},
             raises,
             damage_expected=damage_expected,
         )
@@ -231,10 +234,10 @@ class Scene:
         return verdict
 
     def slowest_notification_s(self) -> float:
-        """The longest time between a step of an alarm and its first arrival at the witness."""
+        """The longest time between a step of an alarm and its first arrival at a witness."""
         steps = {(t.alarm_id, t.rev): int(t.document["at"]) for t in DataFolder(self.gateway.data).transitions()}
         delays: dict[tuple[str, int], float] = {}
-        for one in told_to(self.folder / "witness.db"):
+        for one in (one for name in RECEIVERS for one in told_to(_told(self.folder, name))):
             key = (one.alarm_id, one.rev)
             if key in steps:
                 delays.setdefault(key, (one.received_at - steps[key]) / 1e6)
@@ -250,8 +253,13 @@ class Scene:
             await asyncio.sleep(0.1)
 
 
+def _told(folder: Path, receiver: str) -> Path:
+    """Where the witness of a receiver writes down what it was told."""
+    return folder / f"{receiver}.db"
+
+
 def _strangers(folder: Path) -> Path:
-    """The asset file of three gauges that send only what a fault tells them to."""
+    """The asset file of three gauges that send only what a fault tells them to. They count as real ones."""
     path = folder / "strangers.yaml"
     kinds = dict(zip(STRANGERS, ("pipe", "pipe", "road"), strict=True))
     assets = [{"asset": name, "kind": kind, "name": name} for name, kind in kinds.items()]

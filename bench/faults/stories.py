@@ -26,6 +26,10 @@ from bench.judge import Finding, Verdict, expect
 Story = Callable[[Path, random.Random, Mapping[str, str]], Awaitable[Verdict]]
 
 POISON = b"poison-frame"
+# 40 devices at 300 messages a second raise and clear every 2.7 s, the first about a second into the silence. Told only
+# when the sink speaks again they would be 5 s late. Told at once they were up to 3.4 s late with four scenes on two
+# busy cores, and 0.4 s with the machine to itself.
+SILENT_S, TOLD_S = 6.0, 4.0
 TOUR_RATE = 150.0  # messages a second: a tour is long, and several run at once on two cores
 
 
@@ -204,7 +208,7 @@ async def sink(folder: Path, chance: random.Random, environment: Mapping[str, st
                 await asyncio.sleep(1.5)
             async with scene.fault("F61 sink silent"):
                 database.script, database.silent = lambda lines: DONE, True
-                await asyncio.sleep(1.5)
+                await asyncio.sleep(SILENT_S)
             async with scene.fault("F61 sink refuses one point"):
                 database.script, database.silent = refusing(*refused), False
                 await asyncio.sleep(0.5)
@@ -222,7 +226,7 @@ async def sink(folder: Path, chance: random.Random, environment: Mapping[str, st
             late = scene.slowest_notification_s()
     verdict.findings += [
         expect("F61 the refused point is named once", named == 1, named),
-        expect("F61 no alarm waits for the sink (told within 2 s)", late < 2.0, f"{late:.1f} s"),
+        expect(f"F61 no alarm waits for the sink (told within {TOLD_S:g} s)", late < TOLD_S, f"{late:.1f} s"),
     ]
     return verdict
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import ingest, latency, recovery, scale
+from bench import connections, ingest, latency, recovery, scale
 from bench.report import check
 from bench.stand import Stand
 from bench.trial import BareSubject
@@ -48,6 +48,14 @@ def test_scale_compares_two_fleets() -> None:
     figures = scale.run(few=50, many=100, rate=100, seconds=1)
     _all_measured(figures, scale.TARGETS)
     assert figures["devices_100"]["cpu_us_per_message"] > 0
+
+
+def test_connections_are_all_held_and_every_message_is_acknowledged() -> None:
+    figures = connections.run(connections=120, seconds=2)
+    _all_measured(figures, connections.TARGETS)
+    assert [figures[name] for name in ("connections_missing", "lost", "not_acknowledged")] == [0, 0, 0]
+    assert figures["sent"] == pytest.approx(4, abs=1)
+    assert figures["broker_files"] >= 120
 
 
 def test_recovery_kills_and_serves_again() -> None:

@@ -32,6 +32,7 @@ CITY: tuple[list[Asset], list[Device]] = (
         Asset("F1", "feeder", "一号照明箱", "水泊大街", "水泊街道", "县照明管理所", 116.1, 35.8),
         Asset("L-1", "lamp", "=1+1", links={"feeder": "F1"}, attributes={"rated_power": 100.0, "serial": "0004"}),
         Asset("W-1", "pipe", attributes={"hazard_source": True, "component_code": "3708320103000001"}),
+        Asset("W-2", "pipe", simulated=True),
     ],
     [
         Device("lc-1", "L-1", "generic/json-lamp", "", 15 * MINUTE),
@@ -55,6 +56,17 @@ def test_what_is_written_is_read_again(tmp_path: Path, ending: str, write: Calla
     file = tmp_path / f"city.{ending}"
     file.write_bytes(write(*CITY))
     assert ordered(load_assets(file, file.name, PROFILES)) == ordered(CITY)
+
+
+@pytest.mark.parametrize(("cell", "simulated"), [("true", True), ("TRUE", True), ("FALSE", False), ("", False)])
+def test_a_column_says_which_assets_are_simulated(cell: str, simulated: bool) -> None:
+    [asset], _ = load_assets(f"asset,kind,simulated\nL-1,lamp,{cell}\n", "a.csv", PROFILES)
+    assert asset.simulated is simulated
+
+
+def test_a_word_that_is_no_truth_is_a_mistake_and_not_a_real_asset() -> None:
+    with pytest.raises(ConfigError, match="simulated: must be true or false, not 'ja'"):
+        load_assets("asset,kind,simulated\nL-1,lamp,ja\n", "a.csv", PROFILES)
 
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), max_size=12)

@@ -47,7 +47,7 @@ CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("mypy --strict", ["-m", "mypy"]),
     ("lint-imports", ["-c", "import importlinter.cli; importlinter.cli.lint_imports_command()"]),
     ("citywatch check", ["-P", "-m", "gateway", "check"]),
-    ("pytest, two at a time", ["-m", "pytest", "-n", "2", "--dist", "worksteal", *(f"--ignore={one}" for one in ALONE)]),
+    ("pytest, two at a time", ["-m", "pytest", "-n2", "--dist=worksteal", *(f"--ignore={one}" for one in ALONE)]),
     ("pytest, one at a time", ["-m", "pytest", *ALONE]),
 )
 

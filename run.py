@@ -99,7 +99,7 @@ def main(words: list[str]) -> int:
 
 def test(arguments: list[str]) -> int:
     """Each check in turn, up to the first that fails; with arguments, pytest alone."""
-    for name, words in ([("pytest", ["-m", "pytest"])] if arguments else CHECKS):
+    for name, words in [("pytest", ["-m", "pytest"])] if arguments else CHECKS:
         print(f"── {name} " + "─" * (60 - len(name)), flush=True)
         start = time.monotonic()
         code = subprocess.run([PYTHON, *words, *arguments], cwd=ROOT, env=quick()).returncode

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from bench import connections, ingest, latency, recovery, scale
 from bench.report import check
@@ -17,6 +19,13 @@ from tests.servers import need_debian
 @pytest.fixture(autouse=True)
 def mosquitto_installed() -> None:
     need_debian("mosquitto", "mosquitto")
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """A benchmark is a process of its own and may make its logs quiet; here others come after it."""
+    yield
+    structlog.reset_defaults()
 
 
 def _all_measured(figures: dict[str, object], targets: dict[str, str]) -> None:

@@ -182,8 +182,11 @@ def _detected_at(expected: Expected, steps: Iterable[Transition]) -> Micros | No
         record = step.record
         severe = record.level <= expected.level
         if step.at <= expected.since:
-            here = record.is_active or (is_event(step) and step.at == expected.since)
-            standing = step.at if severe and here else None
+            now = step.at == expected.since
+            if severe and (record.is_active or (is_event(step) and now)):
+                standing = step.at
+            elif not (now and standing == step.at):  # what follows in the same moment (chattering) undoes nothing
+                standing = None
         elif standing is not None:
             return expected.since
         elif step.cause in RAISES and severe:

@@ -67,6 +67,13 @@ def test_one_that_comes_too_late_is_missed_and_says_when_it_came_and_why_it_was_
     assert found.total.false == 0, "late is not false"
 
 
+def test_what_follows_an_event_in_its_own_moment_does_not_undo_it() -> None:
+    third = [step_of(100, "T26", IsaState.RTNUN, active=False), step_of(100, "T29", IsaState.RTNUN, active=False)]
+    assert score(truth(expected(100, 115)), third, {}).missed == [], "it chatters, and it was raised"
+    before = [step_of(90, "T26", IsaState.RTNUN, active=False), step_of(100, "T10", IsaState.NORM, active=False)]
+    assert len(score(truth(expected(100, 115)), before, {}).missed) == 1, "the one before is another vehicle's"
+
+
 def test_one_that_never_comes_is_missed() -> None:
     found = score(truth(expected(100, 150)), [], {})
     assert (found.missed[0].late_at, found.missed[0].why_en) == (None, "")

@@ -4,8 +4,9 @@
     python3 deploy/lock.py --upgrade    # takes the newest
 
 Needs ``uv``. One file serves all: what only the tests need is marked ``extra == 'test'``, what builds the package
-``extra == 'build'``, and uv itself ``extra == 'bootstrap'``. For pip and uv such a marker is false, so that
-``pip install -r requirements.lock`` installs what runs; ``run.py`` takes the marks away where it wants more.
+``extra == 'build'``, uv itself ``extra == 'bootstrap'``, and Node.js for machines without npm ``extra == 'node'``. For
+pip and uv such a marker is false, so that ``pip install -r requirements.lock`` installs what runs; ``run.py`` takes the
+marks away where it wants more.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ LOCK = ROOT / "requirements.lock"
 HEADER = """\
 # Made by deploy/lock.py from pyproject.toml; do not edit.
 # Installed when citywatch runs: every line without an `extra`. What builds it is marked 'build', what only the tests
-# need 'test', and uv itself 'bootstrap'.
+# need 'test', uv itself 'bootstrap', and Node.js for machines without npm 'node'.
 """
 
 _BLOCK = re.compile(r"^(?=[A-Za-z0-9])", re.MULTILINE)
@@ -37,17 +38,18 @@ def main() -> None:
         if LOCK.exists() and "--upgrade" not in sys.argv:
             everything.write_text(unmarked(LOCK.read_text()))  # uv keeps the versions it finds in its output file
         compile_ = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--no-header"]
-        groups = ["--group", "build", "--group", "bootstrap"]
+        groups = ["--group", "build", "--group", "bootstrap", "--group", "node"]
         upgrade = ["--upgrade"] if "--upgrade" in sys.argv else []
         run([*compile_, "--generate-hashes", "pyproject.toml", "--extra", "test", *groups, *upgrade, "-o", everything])
-        runs, builds, boots = (
+        runs, builds, boots, nodes = (
             names(run([*compile_, "--no-annotate", "--constraints", everything, *what]))
-            for what in (["pyproject.toml"], ["--group", "build"], ["--group", "bootstrap"])
+            for what in (["pyproject.toml"], ["--group", "build"], ["--group", "bootstrap"], ["--group", "node"])
         )
         marked = []
         for block in _BLOCK.split(everything.read_text())[1:]:
             name = block.split("==", 1)[0]
-            extra = "build" if name in builds else "bootstrap" if name in boots else "test"
+            marks = {"build": builds, "bootstrap": boots, "node": nodes}
+            extra = next((mark for mark, of_it in marks.items() if name in of_it), "test")
             marked.append(block if name in runs else with_mark(block, extra))
     LOCK.write_text(HEADER + "".join(marked))
     print(f"requirements.lock: {len(marked)} packages, {len(runs)} of them when citywatch runs")

@@ -45,8 +45,9 @@ def pins(extras: tuple[str | None, ...]) -> dict[str, list[str]]:
         (PROJECT["project"]["optional-dependencies"]["test"], (None, "build", "test")),
         (PROJECT["dependency-groups"]["build"], (None, "build")),
         (PROJECT["dependency-groups"]["bootstrap"], ("bootstrap",)),
+        (PROJECT["dependency-groups"]["node"], ("node",)),
     ],
-    ids=["what runs", "what tests", "what builds", "what installs"],
+    ids=["what runs", "what tests", "what builds", "what installs", "what builds pages"],
 )
 def test_the_lock_is_in_step_with_the_project(requirements: list[str], extras: tuple[str | None, ...]) -> None:
     """If this fails: python3 deploy/lock.py"""

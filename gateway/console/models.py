@@ -22,7 +22,7 @@ Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]  # ISO 8
 Scalar: TypeAlias = bool | int | float | str | None
 LevelName = Literal["I", "II", "III", "IV"]
 StateName = Literal["NORM", "UNACK", "ACKED", "RTNUN", "SHLVD", "DSUPR", "OOSRV"]
-RoleName = Literal["viewer", "operator", "supervisor", "admin"]
+RoleName = Literal["viewer", "operator", "maintainer", "supervisor", "engineer", "admin"]
 QualityName = Literal["good", "uncertain", "bad"]
 
 

@@ -130,16 +130,46 @@ class AuditRow(msgspec.Struct, frozen=True):
 
 
 class Role(IntEnum):
-    """What a token may do; each role may do everything the ones before it may."""
+    """What a person or a token may do; each role may do everything the ones before it may.
+
+    Viewer: look. Operator: work the alarms. Maintainer: take assets out of and back into service. Supervisor (of a
+    shift): shelve level I, clear by force, claim devices, set their points, read the audit. Engineer: change rules.
+    Admin: people and tokens.
+    """
 
     VIEWER = 1
     OPERATOR = 2
-    SUPERVISOR = 3
-    ADMIN = 4
+    MAINTAINER = 3
+    SUPERVISOR = 4
+    ENGINEER = 5
+    ADMIN = 6
 
     @property
     def word(self) -> str:
         return self.name.lower()
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """The part of the city that somebody sees and acts on: assets of one of ``kinds`` in one of ``towns`` that belong
+    to one of ``units``. An empty tuple does not narrow; the empty scope is the whole city."""
+
+    kinds: tuple[str, ...] = ()
+    towns: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+
+    def covers(self, asset: Asset) -> bool:
+        return (
+            (not self.kinds or asset.kind in self.kinds)
+            and (not self.towns or asset.town in self.towns)
+            and (not self.units or asset.unit in self.units)
+        )
+
+    def __bool__(self) -> bool:
+        """Does it narrow at all?"""
+        return bool(self.kinds or self.towns or self.units)
+
+
+EVERYWHERE = Scope()
 
 
 class TokenRow(msgspec.Struct, frozen=True):
@@ -151,6 +181,73 @@ class TokenRow(msgspec.Struct, frozen=True):
     created_at: Micros
     expires_at: Micros | None = None
     revoked_at: Micros | None = None
+    scope: Scope = EVERYWHERE
+
+
+class UserRow(msgspec.Struct, frozen=True):
+    """A person who signs in. ``must_change``: somebody else made the password. ``by_password``: one is set;
+    ``subject``: who it is to the OIDC provider ("<issuer> <sub>"). A session begun before ``changed_at`` is void."""
+
+    name: str
+    full_name: str
+    role: Role
+    scope: Scope
+    must_change: bool
+    by_password: bool
+    created_at: Micros
+    changed_at: Micros
+    disabled_at: Micros | None = None
+    subject: str | None = None
+
+
+class NoteRow(msgspec.Struct, frozen=True):
+    """What somebody wrote about an asset."""
+
+    id: int
+    asset: str
+    at: Micros
+    who: str
+    text: str
+
+
+class SavedView(msgspec.Struct, frozen=True):
+    """A page of the console as somebody likes it: ``query`` is its address bar. ``owner`` "" shares it with all."""
+
+    owner: str
+    page: str
+    name: str
+    query: str
+    changed_at: Micros
+
+
+class HandoverRow(msgspec.Struct, frozen=True):
+    """A shift's report, frozen when the leaving shift signed it (``left_…``); ``taken_…`` is None until the next one
+    has. ``report`` is the JSON of the API's handover report."""
+
+    id: int
+    since: Micros
+    until: Micros
+    report: str
+    left_by: str
+    left_at: Micros
+    left_words: str
+    taken_by: str | None = None
+    taken_at: Micros | None = None
+    taken_words: str | None = None
+
+
+class RuleChangeRow(msgspec.Struct, frozen=True):
+    """One change of a rule through the API, as YAML texts; ``before`` None: it was new; ``after`` None: removed.
+    ``undoes``: the id of the change it takes back."""
+
+    id: int
+    at: Micros
+    who: str
+    why: str
+    rule: str
+    before: str | None
+    after: str | None
+    undoes: int | None = None
 
 
 class OutboxState(StrEnum):

@@ -8,10 +8,11 @@ import hashlib
 import re
 import secrets
 
+import msgspec
 import sqlalchemy as sa
 
 from gateway.core.model import Micros
-from gateway.core.records import Role, TokenRow
+from gateway.core.records import EVERYWHERE, Role, Scope, TokenRow
 from gateway.store.schema import sessions, tokens
 
 PREFIX = "cw_"  # so that secret scanners and people recognise one
@@ -20,13 +21,27 @@ SESSIONS_PER_TOKEN = 100  # browsers signed in with one token; the oldest is sig
 _NAME = re.compile(r"^[\w.@-]{1,64}$")
 
 
-def create_token(connection: sa.Connection, name: str, role: Role, at: Micros, expires_at: Micros | None) -> str:
+def create_token(
+    connection: sa.Connection,
+    name: str,
+    role: Role,
+    at: Micros,
+    expires_at: Micros | None,
+    scope: Scope = EVERYWHERE,
+) -> str:
     if not _NAME.match(name):
         raise ValueError("a token's name is 1 to 64 letters, digits, or . _ @ -")
     if connection.execute(sa.select(tokens.c.hash).where(tokens.c.name == name)).first() is not None:
         raise ValueError(f"there is already a token named {name}")
     secret = PREFIX + secrets.token_urlsafe(32)
-    row = {"hash": _hash(secret), "name": name, "role": int(role), "created_at": at, "expires_at": expires_at}
+    row = {
+        "hash": _hash(secret),
+        "name": name,
+        "role": int(role),
+        "scope": msgspec.json.encode(scope).decode(),
+        "created_at": at,
+        "expires_at": expires_at,
+    }
     connection.execute(sa.insert(tokens), row)
     return secret
 
@@ -76,7 +91,7 @@ def create_session(connection: sa.Connection, secret: str, now: Micros, lasts: M
     if gone:
         connection.execute(sa.delete(sessions).where(sessions.c.hash.in_(gone)))
     session_id = secrets.token_urlsafe(32)
-    row = {"hash": _hash(session_id), "token_hash": owner, "created_at": now, "expires_at": now + lasts}
+    row = {"hash": _hash(session_id), "token_hash": owner, "created_at": now, "seen_at": now, "expires_at": now + lasts}
     connection.execute(sa.insert(sessions), row)
     return session_id
 
@@ -111,4 +126,5 @@ def _row(row: sa.Row[tuple[object, ...]]) -> TokenRow:
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
+        scope=msgspec.json.decode(row.scope, type=Scope),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-REVISION = "0001"  # the newest migration
+REVISION = "0002"  # the newest migration
 
 metadata = sa.MetaData()
 
@@ -48,9 +48,15 @@ transitions = sa.Table(  # every recorded step, with the record after it; foldin
     sa.Column("rev", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("position", sa.BigInteger, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("asset", sa.String(64), nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("level", sa.SmallInteger, nullable=False),
+    sa.Column("cause", sa.String(16), nullable=False),
+    sa.Column("by", sa.Text),  # the person, when it was one
     sa.Column("document", sa.Text, nullable=False),
 )
 sa.Index("transitions_by_time", transitions.c.at)
+sa.Index("transitions_by_asset", transitions.c.asset, transitions.c.at)
 
 outbox = sa.Table(  # one row a notification a receiver
     "outbox",
@@ -176,18 +182,88 @@ tokens = sa.Table(  # SHA-256 of 256 random bits: nothing to guess, so no slow h
     sa.Column("hash", sa.String(64), primary_key=True),
     sa.Column("name", sa.String(64), nullable=False),
     sa.Column("role", sa.SmallInteger, nullable=False),
+    sa.Column("scope", sa.Text, nullable=False),  # core.access.Scope as JSON
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("expires_at", sa.BigInteger),
     sa.Column("revoked_at", sa.BigInteger),
     sa.UniqueConstraint("name", name="tokens_name"),
 )
 
-sessions = sa.Table(  # browsers signed in with a token; the cookie's hash, never the cookie
+users = sa.Table(  # people who sign in; the password as argon2 makes it, null for who signs in elsewhere (OIDC)
+    "users",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("full_name", sa.String(100), nullable=False),
+    sa.Column("role", sa.SmallInteger, nullable=False),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("password", sa.String(256)),
+    sa.Column("must_change", sa.Boolean, nullable=False),  # somebody else knows the password
+    sa.Column("subject", sa.String(320)),  # "<issuer> <sub>" of OIDC
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("changed_at", sa.BigInteger, nullable=False),  # role, scope, password: older sessions are void
+    sa.Column("disabled_at", sa.BigInteger),
+    sa.UniqueConstraint("subject", name="users_subject"),
+)
+
+sessions = sa.Table(  # browsers signed in, with a token or as a user; the cookie's hash, never the cookie
     "sessions",
     metadata,
     sa.Column("hash", sa.String(64), primary_key=True),
-    sa.Column("token_hash", sa.String(64), nullable=False),
+    sa.Column("token_hash", sa.String(64)),
+    sa.Column("user", sa.String(64)),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("seen_at", sa.BigInteger, nullable=False),
     sa.Column("expires_at", sa.BigInteger, nullable=False),
 )
 sa.Index("sessions_by_token", sessions.c.token_hash)
+sa.Index("sessions_by_user", sessions.c.user)
+
+saved_views = sa.Table(  # filters and columns of a page of the console, by person; the owner "" shares with all
+    "saved_views",
+    metadata,
+    sa.Column("owner", sa.String(64), primary_key=True),
+    sa.Column("page", sa.String(32), primary_key=True),
+    sa.Column("name", sa.String(100), primary_key=True),
+    sa.Column("query", sa.Text, nullable=False),
+    sa.Column("changed_at", sa.BigInteger, nullable=False),
+)
+
+asset_notes = sa.Table(  # what people wrote about an asset
+    "asset_notes",
+    metadata,
+    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("asset", sa.String(64), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+)
+sa.Index("asset_notes_by_asset", asset_notes.c.asset, asset_notes.c.id)
+
+handovers = sa.Table(  # the report of a shift, frozen when the leaving shift signs; signed by both
+    "handovers",
+    metadata,
+    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("since", sa.BigInteger, nullable=False),
+    sa.Column("until", sa.BigInteger, nullable=False),
+    sa.Column("report", sa.Text, nullable=False),
+    sa.Column("left_by", sa.Text, nullable=False),
+    sa.Column("left_at", sa.BigInteger, nullable=False),
+    sa.Column("left_words", sa.Text, nullable=False),
+    sa.Column("taken_by", sa.Text),
+    sa.Column("taken_at", sa.BigInteger),
+    sa.Column("taken_words", sa.Text),
+)
+
+rule_changes = sa.Table(  # every change of a rule made through the API: null before: new; null after: removed
+    "rule_changes",
+    metadata,
+    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("rule", sa.String(128), nullable=False),
+    sa.Column("before", sa.Text),
+    sa.Column("after", sa.Text),
+    sa.Column("undoes", sa.BigInteger),  # the id of the change it takes back
+)
+sa.Index("rule_changes_by_rule", rule_changes.c.rule, rule_changes.c.id)

@@ -154,6 +154,11 @@ def _transition_row(position: int, transition: Transition) -> dict[str, Any]:
         "rev": transition.rev,
         "position": position,
         "at": transition.at,
+        "asset": transition.record.asset,
+        "kind": transition.record.kind,
+        "level": int(transition.record.level),
+        "cause": transition.cause,
+        "by": transition.by,
         "document": _JSON.encode(transition).decode(),
     }
 

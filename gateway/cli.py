@@ -151,6 +151,20 @@ def schema(what: Annotated[SchemaName, typer.Argument(help="Which kind of file."
     typer.echo(jsonlib.dumps(schema_of(what.value), ensure_ascii=False, indent=2))
 
 
+@app.command()
+def openapi(
+    output: Annotated[Path | None, typer.Option("--output", help="File to write.", dir_okay=False)] = None,
+) -> None:
+    """The HTTP API as an OpenAPI document: what `/openapi.json` gives, for making clients; no gateway need run."""
+    from gateway.console.app import openapi_document
+
+    text = jsonlib.dumps(openapi_document(), ensure_ascii=False, indent=2)
+    if output is None:
+        typer.echo(text)
+    else:
+        output.write_text(text + "\n", encoding="utf-8")
+
+
 profile_app = typer.Typer(help="Write a device profile.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(profile_app, name="profile")
 

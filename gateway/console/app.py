@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, Never, Self, cast
 
 from fastapi import APIRouter, FastAPI, Request, Security
 from fastapi.security import APIKeyCookie, HTTPBearer
@@ -39,6 +39,27 @@ and English."""
 
 def create_app(gateway: ConsolePort, feed: Feed) -> ASGIApp:
     """The ASGI application for ``gateway``. ``feed`` is what the pipeline publishes committed transitions to."""
+    return _application(gateway, feed)[1]
+
+
+def openapi_document() -> dict[str, Any]:
+    """What ``/openapi.json`` gives, without a gateway: no route is ever asked, only described."""
+    nobody = cast(ConsolePort, _Nobody())
+    return _application(nobody, Feed(nobody.records.standing, nobody.now))[0].openapi()
+
+
+class _Nobody:
+    """Stands in the gateway's place while routes are made: everything may be named, and nothing asked."""
+
+    def __getattr__(self, name: str) -> Self:
+        return self
+
+    def __call__(self, *arguments: object, **named: object) -> Never:
+        raise RuntimeError("the application was made to be described, not to run")
+
+
+def _application(gateway: ConsolePort, feed: Feed) -> tuple[FastAPI, ASGIApp]:
+    """The API as it describes itself, and the door before it."""
     app = FastAPI(
         title="citywatch 城市更夫",
         version=__version__,
@@ -61,7 +82,7 @@ def create_app(gateway: ConsolePort, feed: Feed) -> ASGIApp:
         app.include_router(router, prefix=v1, dependencies=named)
     app.include_router(system.metrics_route(gateway), dependencies=named)
     app.include_router(_pages())
-    return gate
+    return app, gate
 
 
 def _pages() -> APIRouter:

@@ -19,7 +19,7 @@ from gateway.console.port import Health, Part, PointView, RawRow, Records, StepR
 from gateway.core.component_code import Layout
 from gateway.core.load import FloodWatch
 from gateway.core.modbus_write import write_request
-from gateway.core.model import SECOND, Command, CommandDone, Device, IsaState, Level, Micros, Transition, Value
+from gateway.core.model import SECOND, Asset, Command, CommandDone, Device, IsaState, Level, Micros, Transition, Value
 from gateway.core.processor import GATEWAY
 from gateway.core.vocabulary import unit_of
 from gateway.core.why import Explanation
@@ -66,6 +66,9 @@ class GatewayView:
 
     async def submit(self, command: Command) -> CommandDone:
         return await self._gateway.pipeline.submit(command)
+
+    def asset(self, asset_id: str) -> Asset | None:
+        return self._gateway.pipeline.processor.registry.asset(asset_id)
 
     def is_registered(self, name: str) -> bool:
         registry = self._gateway.pipeline.processor.registry

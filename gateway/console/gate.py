@@ -20,8 +20,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.console.port import ConsolePort
 from gateway.console.problems import Problem, problem_response
-from gateway.core.model import SECOND, Micros
-from gateway.core.records import Role, TokenRow
+from gateway.core.model import SECOND, Asset, Micros
+from gateway.core.records import EVERYWHERE, Role, TokenRow
+from gateway.core.records import Scope as Area
 
 MAX_BODY = 64 << 10  # the longest body is an action with a comment of 1,000 characters
 TRUST_FOR: Micros = 2 * SECOND  # how long a token looked up is believed; a revoked one ends within this
@@ -47,12 +48,13 @@ HEADERS = {
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who is asking. ``channel``: "api" with a token, "console" with a session."""
+    """Who is asking, and for which part of the city. ``channel``: "api" with a token, "console" with a session."""
 
     name: str
     role: Role
     channel: str
     session: str | None = None
+    scope: Area = EVERYWHERE
 
 
 class Gate:
@@ -87,10 +89,10 @@ class Gate:
         if authorization is not None:
             scheme, _, secret = authorization.partition(" ")
             row = await self._look_up("token", secret.strip()) if scheme.lower() == "bearer" else None
-            return None if row is None else Principal(row.name, row.role, "api")
+            return None if row is None else Principal(row.name, row.role, "api", None, row.scope)
         session_id = _cookie(headers, cookie_name(secure))
         row = await self._look_up("session", session_id) if session_id else None
-        return None if row is None else Principal(row.name, row.role, "console", session_id)
+        return None if row is None else Principal(row.name, row.role, "console", session_id, row.scope)
 
     async def still_good(self, principal: Principal, headers: Headers, *, secure: bool) -> bool:
         """The same principal would be let in now."""
@@ -145,17 +147,41 @@ def principal_of(request: Request) -> Principal:
     return principal
 
 
-def needs(role: Role) -> Any:
-    """A route's dependency: the principal, who has at least ``role``."""
+def needs(role: Role, *, whole_city: bool = False) -> Any:
+    """A route's dependency: the principal, who has at least ``role``; with ``whole_city`` also one whose scope does
+    not narrow, for what is about the gateway or the city as a whole."""
 
     def check(request: Request) -> Principal:
         principal = principal_of(request)
         if principal.role < role:
             raise Problem("forbidden", f"this needs the role {role.word}; yours is {principal.role.word}")
+        if whole_city and principal.scope:
+            raise Problem("narrowed")
         return principal
 
-    check.__name__ = f"needs_{role.word}"
+    check.__name__ = f"needs_{role.word}{'_of_the_whole_city' if whole_city else ''}"
     return check
+
+
+def scope_of(request: Request) -> Area:
+    """The part of the city that the caller may see. A list passes it to the store (``AlarmFilter.scope``,
+    ``queries.within``), so that its pages stay full."""
+    return principal_of(request).scope
+
+
+def in_scope(request: Request, asset: Asset | None) -> bool:
+    """Whether the caller may see ``asset``; None (there is none) is seen by whoever sees the whole city."""
+    scope = scope_of(request)
+    return not scope or (asset is not None and scope.covers(asset))
+
+
+def visible(request: Request, gateway: ConsolePort, asset_id: str, what: str | None = None) -> None:
+    """Raises the problem not_found unless the caller may see the asset: what is outside their scope is not there.
+    ``what`` names the thing that was asked for ("alarm 'a/b'"). Whether the asset exists is the route's own question
+    for callers who see the whole city."""
+    scope = scope_of(request)  # spares the look-up: most people see everything
+    if scope and not in_scope(request, gateway.asset(asset_id)):
+        raise Problem("not_found", f"there is no {what or f'asset {asset_id!r}'}")
 
 
 def _is_static(path: str) -> bool:

@@ -25,8 +25,32 @@ class Page(msgspec.Struct, Generic[Item], frozen=True):
     cursor: str | None = None
 
 
+class Scope(msgspec.Struct, frozen=True):
+    """The part of the city that somebody sees and acts on: assets of one of ``kinds`` in one of ``towns`` that belong
+    to one of ``units``. An empty tuple does not narrow; the empty scope is the whole city."""
+
+    kinds: tuple[str, ...] = ()
+    towns: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+
+    def covers(self, asset: Asset) -> bool:
+        return (
+            (not self.kinds or asset.kind in self.kinds)
+            and (not self.towns or asset.town in self.towns)
+            and (not self.units or asset.unit in self.units)
+        )
+
+    def __bool__(self) -> bool:
+        """Does it narrow at all?"""
+        return bool(self.kinds or self.towns or self.units)
+
+
+EVERYWHERE = Scope()
+
+
 class AlarmFilter(msgspec.Struct, frozen=True):
-    """Which alarms: every field narrows; an empty tuple or None does not. ``q`` is searched in ids and titles."""
+    """Which alarms: every field narrows; an empty tuple or None does not. ``q`` is searched in ids and titles;
+    ``scope`` is what the one who asks may see."""
 
     states: tuple[IsaState, ...] = ()
     levels: tuple[Level, ...] = ()
@@ -34,6 +58,7 @@ class AlarmFilter(msgspec.Struct, frozen=True):
     asset: str | None = None
     rule: str | None = None
     q: str | None = None
+    scope: Scope = EVERYWHERE
 
 
 class AssetState(StrEnum):
@@ -50,6 +75,7 @@ class AssetFilter(msgspec.Struct, frozen=True):
     unit: str | None = None
     state: AssetState | None = None
     q: str | None = None
+    scope: Scope = EVERYWHERE
 
 
 class AssetRow(msgspec.Struct, frozen=True):
@@ -147,29 +173,6 @@ class Role(IntEnum):
     @property
     def word(self) -> str:
         return self.name.lower()
-
-
-class Scope(msgspec.Struct, frozen=True):
-    """The part of the city that somebody sees and acts on: assets of one of ``kinds`` in one of ``towns`` that belong
-    to one of ``units``. An empty tuple does not narrow; the empty scope is the whole city."""
-
-    kinds: tuple[str, ...] = ()
-    towns: tuple[str, ...] = ()
-    units: tuple[str, ...] = ()
-
-    def covers(self, asset: Asset) -> bool:
-        return (
-            (not self.kinds or asset.kind in self.kinds)
-            and (not self.towns or asset.town in self.towns)
-            and (not self.units or asset.unit in self.units)
-        )
-
-    def __bool__(self) -> bool:
-        """Does it narrow at all?"""
-        return bool(self.kinds or self.towns or self.units)
-
-
-EVERYWHERE = Scope()
 
 
 class TokenRow(msgspec.Struct, frozen=True):

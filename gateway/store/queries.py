@@ -25,6 +25,7 @@ from gateway.core.records import (
     CommandRow,
     Page,
     RejectedRow,
+    Scope,
     StrangerRow,
 )
 from gateway.store import schema
@@ -56,6 +57,8 @@ def alarms(connection: sa.Connection, wanted: AlarmFilter, limit: int, cursor: s
         statement = statement.where(table.c.rule == wanted.rule)
     if wanted.q:
         statement = statement.where(table.c.search.contains(wanted.q.lower(), autoescape=True))
+    if wanted.scope:
+        statement = statement.where(within(wanted.scope, table.c.asset))
     if cursor is not None:
         rank, changed_at, alarm_id = _key(cursor, (int, int, str))
         statement = statement.where(
@@ -74,9 +77,11 @@ def alarm(connection: sa.Connection, alarm_id: str) -> AlarmRecord | None:
     return None if text is None else _RECORD.decode(text)
 
 
-def standing(connection: sa.Connection, limit: int) -> list[AlarmRecord]:
+def standing(connection: sa.Connection, limit: int, scope: Scope) -> list[AlarmRecord]:
     table = schema.alarms
     statement = sa.select(table.c.record).where(table.c.rank < NORMAL_RANK)
+    if scope:
+        statement = statement.where(within(scope, table.c.asset))
     statement = statement.order_by(table.c.rank, table.c.changed_at.desc(), table.c.alarm_id).limit(limit)
     return [_RECORD.decode(text) for text in connection.execute(statement).scalars()]
 
@@ -97,10 +102,14 @@ def transitions(connection: sa.Connection, after: int, limit: int) -> list[tuple
     return [(position, _TRANSITION.decode(document)) for position, document in connection.execute(statement)]
 
 
-def transitions_between(connection: sa.Connection, since: Micros, until: Micros, limit: int) -> list[Transition]:
+def transitions_between(
+    connection: sa.Connection, since: Micros, until: Micros, limit: int, scope: Scope
+) -> list[Transition]:
     """Steps with since ≤ at < until in their order, the first ``limit``."""
     table = schema.transitions
     statement = sa.select(table.c.document).where(table.c.at >= since, table.c.at < until)
+    if scope:
+        statement = statement.where(within(scope, table.c.asset))
     statement = statement.order_by(table.c.at, table.c.position, table.c.alarm_id, table.c.rev).limit(limit)
     return [_TRANSITION.decode(document) for document in connection.execute(statement).scalars()]
 
@@ -118,6 +127,8 @@ def assets(connection: sa.Connection, wanted: AssetFilter, limit: int, cursor: s
     if wanted.state is not None:
         stands = sa.exists().where(schema.alarms.c.asset == table.c.asset, schema.alarms.c.rank < NORMAL_RANK)
         statement = statement.where(stands if wanted.state is AssetState.ALARM else ~stands)
+    if wanted.scope:
+        statement = statement.where(*_covers(wanted.scope, table))
     if cursor is not None:
         statement = statement.where(table.c.asset > _key(cursor, (str,))[0])
     rows = connection.execute(statement.limit(limit + 1)).all()
@@ -129,11 +140,15 @@ def asset(connection: sa.Connection, asset_id: str) -> AssetRow | None:
     return None if row is None else _asset_row(row)
 
 
-def devices(connection: sa.Connection, of_asset: str | None, limit: int, cursor: str | None) -> Page[Device]:
+def devices(
+    connection: sa.Connection, of_asset: str | None, limit: int, cursor: str | None, scope: Scope
+) -> Page[Device]:
     table = schema.devices
     statement = sa.select(table.c.document, table.c.device).order_by(table.c.device)
     if of_asset is not None:
         statement = statement.where(table.c.asset == of_asset)
+    if scope:
+        statement = statement.where(within(scope, table.c.asset))
     if cursor is not None:
         statement = statement.where(table.c.device > _key(cursor, (str,))[0])
     rows = connection.execute(statement.limit(limit + 1)).all()
@@ -186,12 +201,17 @@ def strangers(connection: sa.Connection, limit: int) -> list[StrangerRow]:
     return list(found.values())
 
 
-def rejected(connection: sa.Connection, device: str | None, limit: int, cursor: str | None) -> Page[RejectedRow]:
+def rejected(
+    connection: sa.Connection, device: str | None, limit: int, cursor: str | None, scope: Scope
+) -> Page[RejectedRow]:
     table = schema.rejected
     position, index = table.c.position, table.c["index"]
     statement = sa.select(table).order_by(position.desc(), index.desc())
     if device is not None:
         statement = statement.where(table.c.device == device)
+    if scope:
+        ours = sa.exists().where(schema.devices.c.device == table.c.device, within(scope, schema.devices.c.asset))
+        statement = statement.where(ours)
     if cursor is not None:
         last_position, last_index = _key(cursor, (int, int))
         statement = statement.where(
@@ -254,6 +274,20 @@ def counts(connection: sa.Connection) -> dict[str, dict[str, int]]:
         "levels": grouped(alarm.c.level, alarm.c.rank < NORMAL_RANK),
         "outbox": grouped(box.c.state),
     }
+
+
+def within(scope: Scope, asset: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """The asset named in the column ``asset`` belongs to ``scope``. Asked row by row, by the key of the asset: a page
+    that is read in its order stops when it is full."""
+    if not scope:
+        return sa.true()
+    return sa.exists().where(schema.assets.c.asset == asset, *_covers(scope, schema.assets))
+
+
+def _covers(scope: Scope, assets: sa.Table) -> list[sa.ColumnElement[bool]]:
+    """``Scope.covers`` of a row of ``assets``."""
+    pairs = ((assets.c.kind, scope.kinds), (assets.c.town, scope.towns), (assets.c.unit, scope.units))
+    return [column.in_(allowed) for column, allowed in pairs if allowed]
 
 
 def encode_cursor(key: Sequence[Any]) -> str:

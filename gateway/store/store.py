@@ -28,6 +28,7 @@ from gateway.core.model import (
     Transition,
 )
 from gateway.core.records import (
+    EVERYWHERE,
     MAX_PAGE,
     AlarmFilter,
     AssetFilter,
@@ -41,6 +42,7 @@ from gateway.core.records import (
     Page,
     RejectedRow,
     Role,
+    Scope,
     StrangerRow,
     TokenRow,
 )
@@ -173,9 +175,9 @@ class Store:
     async def alarm(self, alarm_id: str) -> AlarmRecord | None:
         return await self._read(lambda c: queries.alarm(c, alarm_id))
 
-    async def standing(self, limit: int) -> list[AlarmRecord]:
+    async def standing(self, limit: int, scope: Scope = EVERYWHERE) -> list[AlarmRecord]:
         """Every alarm that is not NORM, worst and newest first: what a browser is shown at connect."""
-        return await self._read(lambda c: queries.standing(c, limit))
+        return await self._read(lambda c: queries.standing(c, limit, scope))
 
     async def history(self, alarm_id: str, limit: int, cursor: str | None = None) -> Page[Transition]:
         """Transitions of one alarm, newest first."""
@@ -185,9 +187,11 @@ class Store:
         """(position, transition) of all alarms behind journal position ``after``, in order of the journal."""
         return await self._read(lambda c: queries.transitions(c, after, limit))
 
-    async def transitions_between(self, since: Micros, until: Micros, limit: int) -> list[Transition]:
+    async def transitions_between(
+        self, since: Micros, until: Micros, limit: int, scope: Scope = EVERYWHERE
+    ) -> list[Transition]:
         """Steps with since ≤ at < until in their order, the first ``limit``."""
-        return await self._read(lambda c: queries.transitions_between(c, since, until, limit))
+        return await self._read(lambda c: queries.transitions_between(c, since, until, limit, scope))
 
     async def assets(self, wanted: AssetFilter, limit: int, cursor: str | None = None) -> Page[AssetRow]:
         """Assets by id."""
@@ -196,9 +200,11 @@ class Store:
     async def asset(self, asset_id: str) -> AssetRow | None:
         return await self._read(lambda c: queries.asset(c, asset_id))
 
-    async def devices(self, asset: str | None, limit: int, cursor: str | None = None) -> Page[Device]:
+    async def devices(
+        self, asset: str | None, limit: int, cursor: str | None = None, scope: Scope = EVERYWHERE
+    ) -> Page[Device]:
         """Devices by id; those of one asset when ``asset`` is given."""
-        return await self._read(lambda c: queries.devices(c, asset, limit, cursor))
+        return await self._read(lambda c: queries.devices(c, asset, limit, cursor, scope))
 
     async def everything(self) -> tuple[list[Asset], list[Device]]:
         """All assets and devices, for a start without a snapshot."""
@@ -215,9 +221,11 @@ class Store:
                 return Known(self._configuration, assets, devices, alarms)
             page = await self.alarms(AlarmFilter(), MAX_PAGE, page.cursor)
 
-    async def rejected(self, device: str | None, limit: int, cursor: str | None = None) -> Page[RejectedRow]:
-        """Rejected frames, newest first."""
-        return await self._read(lambda c: queries.rejected(c, device, limit, cursor))
+    async def rejected(
+        self, device: str | None, limit: int, cursor: str | None = None, scope: Scope = EVERYWHERE
+    ) -> Page[RejectedRow]:
+        """Rejected frames, newest first. Those of no registered device are outside every scope that narrows."""
+        return await self._read(lambda c: queries.rejected(c, device, limit, cursor, scope))
 
     async def strangers(self, limit: int) -> list[StrangerRow]:
         """Devices that speak and are not registered, as far as their frames are kept; the newest first."""

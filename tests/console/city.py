@@ -135,6 +135,9 @@ class SmallGateway:
         await self.commit(step(after, before, "T10", by=command.by, why=command.why), done)
         return done
 
+    def asset(self, asset_id: str) -> Asset | None:
+        return next((asset for asset in ASSETS if asset.asset == asset_id), None)
+
     def is_registered(self, name: str) -> bool:
         return name in ("d-1", "d-2", *self.claimed)
 

@@ -32,6 +32,7 @@ from gateway.config.bundle import Bundle, compile_bundle, load_configuration, wa
 from gateway.config.settings import MqttSettings, Settings
 from gateway.console.app import create_app
 from gateway.console.feed import Feed
+from gateway.console.pages import Pages
 from gateway.console.server import ConsoleServer
 from gateway.core import routing, sparkplug
 from gateway.core.assets_json import parse_assets, to_json
@@ -211,8 +212,11 @@ class Gateway:
             helpers = [pipeline]
             await self._enter_journal()
             helpers += await self._start_followers(group, stack)
+            pages = Pages.read()
+            if not pages.built:
+                log.warning("the console's pages have not been built: python3 run.py builds them")
             console = ConsoleServer(
-                create_app(self.view, self.feed), self.settings.console.host, self.settings.console.port
+                create_app(self.view, self.feed, pages), self.settings.console.host, self.settings.console.port
             )
             await console.start()
             helpers.append(group.create_task(console.run(), name="console"))

@@ -18,6 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.console.pages import is_page
 from gateway.console.port import ConsolePort
 from gateway.console.problems import Problem, problem_response
 from gateway.core.model import SECOND, Asset, Micros
@@ -29,15 +30,16 @@ TRUST_FOR: Micros = 2 * SECOND  # how long a token looked up is believed; a revo
 REMEMBERED = 1000  # tokens and sessions in use at the same time
 MAX_SECRET = 200  # ours have 46 characters
 
-PUBLIC_PATHS = frozenset({"/", "/index.html", "/docs", "/openapi.json", "/favicon.svg", "/api/v1/health"})
-PUBLIC_PREFIX = "/static/"  # the page's own files: the same for everybody
+PUBLIC_PATHS = frozenset({"/openapi.json", "/api/v1/health"})  # beside the pages
 PUBLIC_METHODS = {"/api/v1/session": frozenset({"POST"})}
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
+POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:{tiles}; worker-src 'self' blob:; connect-src 'self'{tiles}; "
+    "font-src 'self'; style-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'; require-trusted-types-for 'script'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -58,17 +60,21 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class Gate:
-    """ASGI middleware, the outermost; leaves the principal in ``scope["state"]["principal"]`` (None when public)."""
+    """ASGI middleware, the outermost; leaves the principal in ``scope["state"]["principal"]`` (None when public).
 
-    def __init__(self, app: ASGIApp, gateway: ConsolePort) -> None:
+    ``tiles``: the origin of the map's tiles, the one foreign place that a page may load from; "" for none."""
+
+    def __init__(self, app: ASGIApp, gateway: ConsolePort, tiles: str = "") -> None:
         self._app = app
         self._gateway = gateway
+        policy = POLICY.format(tiles=tiles and f" {tiles}")
+        self._headers = {"Content-Security-Policy": policy} | HEADERS
         self._known: OrderedDict[tuple[str, str], tuple[Micros, TokenRow | None]] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        send = _with_headers(send, private=not _is_static(scope["path"]))
+        send = _with_headers(send, self._headers, private=not is_page(scope["path"]))
         try:
             headers = Headers(scope=scope)
             principal = await self.identify(headers, secure=scope.get("scheme") == "https")
@@ -124,7 +130,7 @@ class Gate:
 def is_public(method: str, path: str) -> bool:
     if path in PUBLIC_METHODS:
         return method in PUBLIC_METHODS[path]
-    return method in SAFE_METHODS and (path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIX))
+    return method in SAFE_METHODS and (path in PUBLIC_PATHS or is_page(path))
 
 
 def same_site(scope: Scope, headers: Headers) -> None:
@@ -184,8 +190,13 @@ def visible(request: Request, gateway: ConsolePort, asset_id: str, what: str | N
         raise Problem("not_found", f"there is no {what or f'asset {asset_id!r}'}")
 
 
-def _is_static(path: str) -> bool:
-    return path.startswith(PUBLIC_PREFIX) or path in ("/", "/favicon.svg", "/docs")
+def visible_device(request: Request, gateway: ConsolePort, device_id: str) -> None:
+    """As ``visible``, of a device: it is where its asset is."""
+    if not scope_of(request):
+        return
+    device = gateway.device(device_id)
+    if device is None or not in_scope(request, gateway.asset(device.asset)):
+        raise Problem("not_found", f"there is no device {device_id!r}")
 
 
 def _cookie(headers: Headers, name: str) -> str | None:
@@ -217,11 +228,11 @@ def _capped(scope: Scope, headers: Headers, receive: Receive) -> Receive:
     return capped
 
 
-def _with_headers(send: Send, *, private: bool) -> Send:
+def _with_headers(send: Send, wanted: dict[str, str], *, private: bool) -> Send:
     async def with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            for name, value in HEADERS.items():
+            for name, value in wanted.items():
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-store" if private else "no-cache")
         await send(message)

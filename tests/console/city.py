@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.console.app import create_app
 from gateway.console.feed import Feed
+from gateway.console.pages import Pages
 from gateway.console.port import Health, Part, PointView, RawRow, Records, StepRow
 from gateway.console.server import ConsoleServer
 from gateway.core.component_code import Layout
@@ -138,6 +139,9 @@ class SmallGateway:
     def asset(self, asset_id: str) -> Asset | None:
         return next((asset for asset in ASSETS if asset.asset == asset_id), None)
 
+    def device(self, device_id: str) -> Device | None:
+        return next((device for device in DEVICES if device.device == device_id), None)
+
     def is_registered(self, name: str) -> bool:
         return name in ("d-1", "d-2", *self.claimed)
 
@@ -229,7 +233,9 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, *, ring: int = 4096, port: int = 0) -> AsyncIterator[Running]:
+async def running(
+    folder: Path, *, ring: int = 4096, port: int = 0, pages: Pages | None = None
+) -> AsyncIterator[Running]:
     """Store, feed and a real uvicorn on loopback, with the assets of this file."""
     store = await Store.open(folder)
     feed = Feed(store.standing, lambda: time.time_ns() // 1000, ring=ring)
@@ -237,7 +243,7 @@ async def running(folder: Path, *, ring: int = 4096, port: int = 0) -> AsyncIter
     tokens = {role: await store.create_token(f"{role.word}-1", role, START) for role in Role}
     payload = msgspec.json.encode({"assets": ASSETS, "devices": DEVICES})
     await gateway.commit(AssetsChanged(START, payload))
-    server = ConsoleServer(create_app(gateway, feed), port=port)
+    server = ConsoleServer(create_app(gateway, feed, pages), port=port)
     try:
         async with asyncio.TaskGroup() as group:
             await server.start()

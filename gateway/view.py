@@ -70,6 +70,9 @@ class GatewayView:
     def asset(self, asset_id: str) -> Asset | None:
         return self._gateway.pipeline.processor.registry.asset(asset_id)
 
+    def device(self, device_id: str) -> Device | None:
+        return self._gateway.pipeline.processor.registry.device(device_id)
+
     def is_registered(self, name: str) -> bool:
         registry = self._gateway.pipeline.processor.registry
         return registry.device(name) is not None or registry.device_by_address(name) is not None

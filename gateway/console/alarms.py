@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.convertors import Convertor, register_url_convertor
 
 from gateway.console import models, views
-from gateway.console.gate import Principal, principal_of
+from gateway.console.gate import Principal, principal_of, scope_of, visible
 from gateway.console.paging import Cursor, Limit, listed, page
 from gateway.console.port import ConsolePort
 from gateway.console.problems import Problem
@@ -74,13 +74,13 @@ ACTIONS: tuple[Action, ...] = (
     Action(CommandName.UNSHELVE, Role.OPERATOR, models.Simple, "End the shelf now"),
     Action(
         CommandName.OUT_OF_SERVICE,
-        Role.SUPERVISOR,
+        Role.MAINTAINER,
         models.OutOfServicing,
         "Under maintenance: recorded, never annunciated",
         lambda body: body.reason,
         lambda body: {"work": body.work},
     ),
-    Action(CommandName.IN_SERVICE, Role.SUPERVISOR, models.Simple, "Maintenance is over"),
+    Action(CommandName.IN_SERVICE, Role.MAINTAINER, models.Simple, "Maintenance is over"),
     Action(CommandName.RESET, Role.OPERATOR, models.Simple, "End a latched alarm whose condition is normal"),
     Action(CommandName.SILENCE, Role.OPERATOR, models.Simple, "Stop its sound until it is told again"),
     Action(
@@ -113,7 +113,8 @@ def routes(gateway: ConsolePort) -> APIRouter:
     router = APIRouter(tags=["alarms"])
     records = gateway.records
 
-    async def existing(alarm_id: str) -> AlarmRecord:
+    async def existing(request: Request, alarm_id: str) -> AlarmRecord:
+        visible(request, gateway, alarm_id.partition("/")[0], f"alarm {alarm_id!r} yet")
         record = await records.alarm(alarm_id)
         if record is None:
             raise Problem("not_found", f"there is no alarm {alarm_id!r} yet")
@@ -121,6 +122,7 @@ def routes(gateway: ConsolePort) -> APIRouter:
 
     @router.get("/alarms", response_model=models.ListOf[models.AlarmView])
     async def alarms(
+        request: Request,
         state: Annotated[list[str] | None, Query(description="ISA states, comma-separated or repeated.")] = None,
         level: Annotated[list[str] | None, Query(description="I, II, III, IV.")] = None,
         kind: Annotated[list[str] | None, Query(description="Kinds of asset.")] = None,
@@ -138,25 +140,27 @@ def routes(gateway: ConsolePort) -> APIRouter:
             asset=asset,
             rule=rule,
             q=q,
+            scope=scope_of(request),
         )
         return await page(records.alarms(wanted, limit, cursor), views.alarm)
 
     @router.get(_PATH, response_model=models.AlarmView)
-    async def alarm(alarm_id: str) -> dict[str, Any]:
+    async def alarm(alarm_id: str, request: Request) -> dict[str, Any]:
         """The live record."""
-        return views.alarm(await existing(alarm_id))
+        return views.alarm(await existing(request, alarm_id))
 
     @router.get(_PATH + "/history", response_model=models.ListOf[models.TransitionView])
-    async def history(alarm_id: str, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
+    async def history(alarm_id: str, request: Request, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
         """Every recorded step, newest first."""
-        await existing(alarm_id)
+        await existing(request, alarm_id)
         return await page(records.history(alarm_id, limit, cursor), views.transition)
 
     @router.get(_PATH + "/why", response_model=models.WhyView)
-    async def why(alarm_id: str) -> dict[str, Any]:
+    async def why(alarm_id: str, request: Request) -> dict[str, Any]:
         """Why an alarm stands, or why it does not: what its rule looks at with limits, timers and quality, what keeps
         it from being told, the newest readings, the rule, its newest step. For any asset and rule, raised or not."""
         asset, _, rule = alarm_id.partition("/")
+        visible(request, gateway, asset)
         explanation = gateway.why(alarm_id)
         record = await records.alarm(alarm_id)
         if record is None and not explanation.applies and explanation.reasons[0].code in ("no_asset", "no_rule"):
@@ -181,7 +185,9 @@ def routes(gateway: ConsolePort) -> APIRouter:
     return router
 
 
-def _add_action(router: APIRouter, gateway: ConsolePort, action: Action, existing: Callable[[str], Any]) -> None:
+def _add_action(
+    router: APIRouter, gateway: ConsolePort, action: Action, existing: Callable[[Request, str], Any]
+) -> None:
     async def act(
         alarm_id: str,
         body: Any,
@@ -191,7 +197,7 @@ def _add_action(router: APIRouter, gateway: ConsolePort, action: Action, existin
         ] = None,
     ) -> dict[str, Any]:
         principal = principal_of(request)
-        record = await existing(alarm_id)
+        record = await existing(request, alarm_id)
         try:
             _allowed(principal, action, record)
         except Problem as refused:
@@ -216,7 +222,7 @@ def _add_action(router: APIRouter, gateway: ConsolePort, action: Action, existin
             raise CommandRefused(*before.refused)
         else:
             at = before.at
-        after = views.alarm(await existing(alarm_id))
+        after = views.alarm(await existing(request, alarm_id))
         return {"command_id": command.command_id, "at": views.iso(at), "alarm": after}
 
     act.__annotations__["body"] = action.body

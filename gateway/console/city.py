@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from gateway.console import models, views
-from gateway.console.gate import Principal, needs
+from gateway.console.gate import Principal, in_scope, needs, scope_of, visible_device
 from gateway.console.paging import Cursor, Limit, listed, page
 from gateway.console.port import ConsolePort, RawRow, StepRow
 from gateway.console.problems import Problem
@@ -47,9 +47,9 @@ def routes(gateway: ConsolePort) -> APIRouter:
         line = AuditRow(0, gateway.now(), who.name, who.channel, action, subject, outcome, why)
         await records.add_audit(f"{action}:{secrets.token_hex(16)}", line)
 
-    async def existing(asset_id: str) -> AssetRow:
+    async def existing(request: Request, asset_id: str) -> AssetRow:
         row = await records.asset(asset_id)
-        if row is None:
+        if row is None or not in_scope(request, row.asset):
             raise Problem("not_found", f"there is no asset {asset_id!r}")
         return row
 
@@ -74,6 +74,7 @@ def routes(gateway: ConsolePort) -> APIRouter:
             unit=unit,
             state=states[0] if states else None,
             q=q,
+            scope=scope_of(request),
         )
         if not wants_geojson(request):
             return await page(records.assets(wanted, limit, cursor), asset_view)
@@ -83,13 +84,13 @@ def routes(gateway: ConsolePort) -> APIRouter:
     @router.get("/assets/{asset_id}", response_model=models.AssetView, responses=_GEO_ANSWER)
     async def asset(asset_id: str, request: Request) -> Any:
         """One asset."""
-        row = await existing(asset_id)
+        row = await existing(request, asset_id)
         return geojson(asset_feature(row)) if wants_geojson(request) else asset_view(row)
 
     @router.get("/assets/{asset_id}/points", response_model=list[models.PointOut], responses=_GEO_ANSWER)
     async def points(asset_id: str, request: Request) -> Any:
         """What the asset reports now. As GeoJSON: one feature at the asset's place, the points in its properties."""
-        row = await existing(asset_id)
+        row = await existing(request, asset_id)
         current = [views.point(point) for point in gateway.points(asset_id)]
         if not wants_geojson(request):
             return current
@@ -99,16 +100,20 @@ def routes(gateway: ConsolePort) -> APIRouter:
 
     @router.get("/devices", response_model=models.ListOf[models.DeviceView])
     async def devices(
-        asset: Annotated[str | None, Query(max_length=200)] = None, limit: Limit = 100, cursor: Cursor = None
+        request: Request,
+        asset: Annotated[str | None, Query(max_length=200)] = None,
+        limit: Limit = 100,
+        cursor: Cursor = None,
     ) -> dict[str, Any]:
         """The electronics, by id; those now mounted on ``asset`` when it is given."""
-        return await page(records.devices(asset, limit, cursor), views.device)
+        return await page(records.devices(asset, limit, cursor, scope_of(request)), views.device)
 
     @router.post("/devices/{device_id}/credentials", response_model=models.CredentialsView, status_code=201)
     async def issue_credentials(
-        device_id: str, who: Annotated[Principal, Depends(needs(Role.ADMIN))]
+        device_id: str, request: Request, who: Annotated[Principal, Depends(needs(Role.ADMIN))]
     ) -> dict[str, str]:
         """A new password at the embedded broker; the one before is void at once. Needs the role admin."""
+        visible_device(request, gateway, device_id)
         try:
             user, password = await gateway.issue_credentials(device_id)
         except ConfigError as error:
@@ -117,8 +122,11 @@ def routes(gateway: ConsolePort) -> APIRouter:
         return {"user": user, "password": password}
 
     @router.delete("/devices/{device_id}/credentials", status_code=204)
-    async def revoke_credentials(device_id: str, who: Annotated[Principal, Depends(needs(Role.ADMIN))]) -> Response:
+    async def revoke_credentials(
+        device_id: str, request: Request, who: Annotated[Principal, Depends(needs(Role.ADMIN))]
+    ) -> Response:
         """The device may not log in to the embedded broker until credentials are issued again. Needs the role admin."""
+        visible_device(request, gateway, device_id)
         try:
             await gateway.revoke_credentials(device_id)
         except ConfigError as error:
@@ -128,10 +136,15 @@ def routes(gateway: ConsolePort) -> APIRouter:
 
     @router.post("/devices/{device_id}/points/{point}", response_model=models.WrittenView)
     async def write_point(
-        device_id: str, point: str, body: models.WritePoint, who: Annotated[Principal, Depends(needs(Role.SUPERVISOR))]
+        device_id: str,
+        point: str,
+        body: models.WritePoint,
+        request: Request,
+        who: Annotated[Principal, Depends(needs(Role.SUPERVISOR))],
     ) -> dict[str, Any]:
         """Have a device set a point; answered when the device has confirmed it. A 503 may leave it open whether the
         device carried it out: its detail says so. Needs the role supervisor, and `modbus: {allow_writes: true}`."""
+        visible_device(request, gateway, device_id)
         subject, why = f"{device_id}/{point}", f"{json.dumps(body.value, ensure_ascii=False)[:100]}: {body.why}"
         # Twice: should the process die now, the audit still tells what was about to be done.
         await noted(who, "write-point", subject, why, "asked")
@@ -150,14 +163,17 @@ def routes(gateway: ConsolePort) -> APIRouter:
         return views.written(device_id, point, value, gateway.now())
 
     @router.get("/unknown-devices", response_model=list[models.StrangerView])
-    async def unknown_devices(limit: Limit = 100) -> list[dict[str, Any]]:
-        """Devices that speak and are not registered, as far as their frames are kept; the newest first."""
+    async def unknown_devices(
+        who: Annotated[Principal, Depends(needs(Role.VIEWER, whole_city=True))], limit: Limit = 100
+    ) -> list[dict[str, Any]]:
+        """Devices that speak and are not registered, as far as their frames are kept; the newest first. They belong to
+        no asset yet, so only who sees the whole city sees them."""
         rows = await records.strangers(MAX_STRANGERS)
         return [views.stranger(row) for row in rows if not gateway.is_registered(row.name)][:limit]
 
     @router.post("/unknown-devices/{name}/claim", response_model=models.DeviceView, status_code=201)
     async def claim(
-        name: str, body: models.Claim, who: Annotated[Principal, Depends(needs(Role.SUPERVISOR))]
+        name: str, body: models.Claim, who: Annotated[Principal, Depends(needs(Role.SUPERVISOR, whole_city=True))]
     ) -> dict[str, Any]:
         """Register a device under the name it speaks by; its next message counts. Needs the role supervisor."""
         if gateway.is_registered(name):
@@ -180,6 +196,7 @@ def routes(gateway: ConsolePort) -> APIRouter:
 
     @router.get("/readings", response_model=models.ReadingsView)
     async def readings(
+        request: Request,
         asset: Annotated[str, Query(max_length=200)],
         point: Annotated[str, Query(max_length=64)],
         from_: Annotated[str | None, Query(alias="from", description="ISO 8601 with zone; default to − 24 h.")] = None,
@@ -189,7 +206,7 @@ def routes(gateway: ConsolePort) -> APIRouter:
         cursor: Cursor = None,
     ) -> dict[str, Any]:
         """Readings of one point, oldest first: raw, or count, min, mean, max and last of every step."""
-        row = await existing(asset)
+        row = await existing(request, asset)
         end = _time(to, "to") if to is not None else gateway.now() + 1
         start = _time(from_, "from") if from_ is not None else end - DAY
         width = None if step is None else _step(step)

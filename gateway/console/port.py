@@ -149,6 +149,10 @@ class ConsolePort(Protocol):
         """An asset by id, from memory."""
         ...
 
+    def device(self, device_id: str) -> Device | None:
+        """A device by id, from memory."""
+        ...
+
     def is_registered(self, name: str) -> bool:
         """Whether a device of that id or address is registered."""
         ...

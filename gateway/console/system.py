@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from gateway.console import models, views
 from gateway.console.feed import Feed
-from gateway.console.gate import Gate, Principal, cookie_name, needs, principal_of, same_site
+from gateway.console.gate import Gate, Principal, cookie_name, needs, principal_of, same_site, scope_of, visible_device
 from gateway.console.paging import Cursor, Limit, page
 from gateway.console.port import ConsolePort
 from gateway.console.problems import Problem
@@ -71,16 +71,22 @@ def routes(gateway: ConsolePort, feed: Feed, gate: Gate) -> APIRouter:
         principal = principal_of(request)
         secure = request.url.scheme == "https"
         return EventStream(
-            feed.batches(last_event_id), lambda: gate.still_good(principal, request.headers, secure=secure)
+            feed.batches(last_event_id, principal.scope, gateway.asset),
+            lambda: gate.still_good(principal, request.headers, secure=secure),
         )
 
     @router.get("/ledger", response_model=models.LedgerOut)
     async def ledger(
+        request: Request,
         device: Annotated[str | None, Query(max_length=128)] = None,
         limit: Limit = 100,
         cursor: Annotated[str | None, Query(max_length=200)] = None,
     ) -> dict[str, Any]:
-        """What became of every frame, of one device, or in all and by device."""
+        """What became of every frame, of one device, or in all and by device; in all for who sees the whole city."""
+        if device is not None:
+            visible_device(request, gateway, device)
+        elif scope_of(request):
+            raise Problem("narrowed")
         account = gateway.ledger(device)
         if account is None:
             raise Problem("not_found", "nothing was ever received from this device")
@@ -92,14 +98,19 @@ def routes(gateway: ConsolePort, feed: Feed, gate: Gate) -> APIRouter:
 
     @router.get("/rejected", response_model=models.ListOf[models.RejectedView])
     async def rejected(
-        device: Annotated[str | None, Query(max_length=128)] = None, limit: Limit = 100, cursor: Cursor = None
+        request: Request,
+        device: Annotated[str | None, Query(max_length=128)] = None,
+        limit: Limit = 100,
+        cursor: Cursor = None,
     ) -> dict[str, Any]:
         """Frames that became no readings, with the reason, newest first."""
-        return await page(records.rejected(device, limit, cursor), views.rejected)
+        return await page(records.rejected(device, limit, cursor, scope_of(request)), views.rejected)
 
     @router.get("/audit", response_model=models.ListOf[models.AuditView])
     async def audit(
-        who: Annotated[Principal, Depends(needs(Role.SUPERVISOR))], limit: Limit = 100, cursor: Cursor = None
+        who: Annotated[Principal, Depends(needs(Role.SUPERVISOR, whole_city=True))],
+        limit: Limit = 100,
+        cursor: Cursor = None,
     ) -> dict[str, Any]:
         """Who did what, newest first. Needs the role supervisor."""
         return await page(records.audit(limit, cursor), views.audit)
@@ -161,7 +172,7 @@ def metrics_route(gateway: ConsolePort) -> APIRouter:
     router = APIRouter(tags=["system"])
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {_PROMETHEUS: {}}}})
-    async def metrics() -> Response:
+    async def metrics(who: Annotated[Principal, Depends(needs(Role.VIEWER, whole_city=True))]) -> Response:
         """Prometheus text format."""
         return Response(gateway.metrics(), media_type=_PROMETHEUS)
 

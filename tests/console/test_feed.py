@@ -13,6 +13,7 @@ import pytest
 
 from gateway.console.feed import Feed, FeedEvent
 from gateway.core.model import AlarmRecord
+from gateway.core.records import EVERYWHERE, Scope
 from tests.console.city import START, record, running, step
 
 
@@ -24,7 +25,7 @@ class City:
         self.asked = 0
         self.feed = Feed(self.standing, lambda: START, ring=ring)
 
-    async def standing(self, limit: int) -> list[AlarmRecord]:
+    async def standing(self, limit: int, scope: Scope = EVERYWHERE) -> list[AlarmRecord]:
         self.asked += 1
         return list(self.alarms.values())[:limit]
 
@@ -100,7 +101,7 @@ async def test_nothing_is_missed_between_a_snapshot_and_its_deltas() -> None:
     city = City(ring=64)
     gate = asyncio.Event()
 
-    async def slowly(limit: int) -> list[AlarmRecord]:
+    async def slowly(limit: int, scope: Scope) -> list[AlarmRecord]:
         before = list(city.alarms.values())
         await gate.wait()
         return before

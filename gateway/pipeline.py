@@ -10,6 +10,7 @@ store's position and readings up to the historian's are not stored again.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -33,6 +34,8 @@ from gateway.core.model import (
     FrameKind,
     Micros,
     Reading,
+    Replay,
+    Replayed,
     Start,
     Transition,
     Value,
@@ -150,6 +153,7 @@ class Pipeline:
         self._queued_frames = 0
         self._decided = asyncio.Event()
         self._waiting: dict[str, asyncio.Future[CommandDone]] = {}
+        self._replays: dict[str, asyncio.Future[Replayed]] = {}
         self._committed_at = 0.0
         self._snapshot_at: Micros = 0
         self._snapshot_frames = 0
@@ -320,6 +324,26 @@ class Pipeline:
             raise CommandRefused(*done.refused)
         return done
 
+    async def replay(self, replays: Sequence[Replay], by: str) -> list[Replayed | None]:
+        """Offer rejected frames again, through the journal as everything; gives what became of each, None where that
+        is not known yet (it is journaled, and will be decided). Raises Unavailable when no more telemetry is taken now:
+        then nothing was offered."""
+        if self._intake.full:
+            raise Unavailable("the intake is full: nothing was offered")
+        waiting: dict[str, asyncio.Future[Replayed]] = {}
+        loop = asyncio.get_running_loop()
+        for replay in replays:
+            replay_id = f"{replay.position}/{replay.index}/{secrets.token_hex(8)}"
+            waiting[replay_id] = self._replays[replay_id] = loop.create_future()
+            self._intake.offer(FrameKind.REPLAY, "replay", replay_id, msgspec.msgpack.encode(replay), principal=by)
+        try:
+            if waiting:
+                await asyncio.wait(waiting.values(), timeout=COMMAND_TIMEOUT_S)
+            return [future.result() if future.done() else None for future in waiting.values()]
+        finally:
+            for replay_id in waiting:
+                self._replays.pop(replay_id, None)
+
     async def settled(self) -> None:
         """Returns when everything journaled so far has been decided."""
         target = self._journal.last_position
@@ -349,6 +373,10 @@ class Pipeline:
             await self._load_configurations(frames)
             outcome = await _process_in_slices(self.processor, position, frames)
             await self._commit(self._take(outcome))
+            for replayed in outcome.replayed:
+                asking = self._replays.get(replayed.replay_id)
+                if asking is not None and not asking.done():
+                    asking.set_result(replayed)
             for node in self.processor.sessions.take_wanted():
                 self._on_rebirth(node)
             self._queued_frames -= len(frames)

@@ -31,18 +31,19 @@ from gateway.core.model import (
     IsaState,
     Micros,
     Reading,
+    Replay,
     Start,
     Transition,
 )
 from gateway.core.processor import Configuration, Outcome, Processor
-from gateway.errors import CommandRefused
+from gateway.errors import CommandRefused, Unavailable
 from gateway.historian.historian import Historian
 from gateway.intake import JournalIntake
 from gateway.journal.embedded import EmbeddedJournal
 from gateway.pipeline import Pipeline, Recovery, Retention, SnapshotEvery
 from gateway.snapshots import SnapshotFolder
 from gateway.store.store import Store
-from tests.core.chronicle import ASSETS, DEVICES, NOON, bundles, configurations, evening, journal, mqtt, replayed
+from tests.core.chronicle import ASSETS, DEVICES, LATER, NOON, bundles, configurations, evening, journal, mqtt, replayed
 
 PATIENCE_S = 10.0
 
@@ -553,3 +554,38 @@ def test_a_guard_file_nobody_can_read_is_no_reason_not_to_start(tmp_path: Path) 
         guard.open()
         assert guard.enter(4) == []
         guard.close()
+
+
+# -- rejected frames that are offered again ---------------------------------------------------------------------------
+
+
+async def test_a_frame_offered_again_is_answered_with_what_became_of_it_and_is_the_same_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    async with open_working(tmp_path) as house:
+        await house.send("cover-3", {"tilt": 70.0})  # nobody has registered it yet
+        await house.pipeline.settled()
+        (row,) = (await house.store.rejected(None, 10)).items
+        await house.pipeline.apply_assets(to_json([LATER[0]], [LATER[1]]))
+        kept = Frame(FrameKind(row.kind), row.source, row.address, row.payload, row.received_at)
+        house.pass_time(2)
+        replay = Replay(kept, row.position, row.index)
+        first, second = await house.pipeline.replay([replay, replay], "li")
+        assert first is not None
+        assert second is not None
+        assert (first.outcome, first.readings, second.outcome) == ("stored", 1, "duplicate")
+        assert house.pipeline.processor.ledger.balance("cover-3")["stored"] == 1
+        raised = [t for t in await house.transitions() if t.record.asset == "cover-3"]
+        assert [t.alarm_id for t in raised] == ["cover-3/manhole-open"]
+        state = house.pipeline.processor.snapshot()
+    async with open_house(tmp_path) as house:
+        await house.pipeline.recover()
+        assert house.pipeline.processor.snapshot() == state
+        assert [r.source_time for r in await house.readings() if r.asset == "cover-3"] == [kept.received_at]
+
+
+async def test_nothing_is_offered_again_while_no_telemetry_is_taken(tmp_path: Path) -> None:
+    async with open_working(tmp_path) as house:
+        house.intake.close("disk full")
+        with pytest.raises(Unavailable, match="nothing was offered"):
+            await house.pipeline.replay([], "li")

@@ -214,6 +214,22 @@ class Engine:
         state = self._assets.get(asset)
         return {name: point for name, point in state.points.items() if point.reported} if state is not None else {}
 
+    def unheard(self, asset: str, intervals: float) -> bool:
+        """Whether every device of an asset that has an interval was quiet for more than so many of them, the time in
+        which the gateway could not listen left out; False for an asset that has no such device."""
+        state = self._assets.get(asset)
+        if state is None:
+            return False
+        quiet = False
+        listened = self.now - self._silences.deaf
+        for name in state.devices:
+            device = self._silences.devices.get(name)
+            if device is not None and device.interval is not None:
+                if listened - device.seen <= intervals * device.interval:
+                    return False
+                quiet = True
+        return quiet
+
     def not_applicable(self, asset: str) -> dict[str, str]:
         """Rules of the asset's kind that cannot be applied to it, and what it lacks."""
         state = self._assets.get(asset)
@@ -333,14 +349,19 @@ class Engine:
 
     # -- readings -----------------------------------------------------------------------------------------------------
 
-    def observe(self, decoded: Decoded, out: list[Event]) -> Observed:
+    def observe(self, decoded: Decoded, out: list[Event], came: Micros | None = None) -> Observed:
         """Take in the readings of one frame, received now. All are applied first, then every rule they touch is asked
-        once; an event without a return is asked once per packet."""
+        once; an event without a return is asked once per packet.
+
+        ``came``: when the frame first came, for one that is offered again. Its readings are as late as they are then,
+        and it proves nothing about now: neither that its device is there, nor how its clock goes."""
         readings = decoded.readings
         keep: list[Reading] | None = None  # None: every one so far, unchanged
         duplicates = conflicts = 0
         now = self.now
-        heard = now - self._silences.deaf
+        anew = came is None
+        came = now if came is None else came
+        heard = came - self._silences.deaf
         devices = self._silences.devices
         asset: AssetState | None = None
         points: dict[str, PointState] = {}
@@ -368,7 +389,7 @@ class Engine:
                 if asset is not None and device is not None:
                     if keyed:
                         conflicts += self._remember(key, seen, bits, known, fingerprint)
-                    if spoke:
+                    if spoke and (anew or heard > device.seen):
                         device.seen = heard
                         if device.silenced:
                             touched += self._silences.heard(device, now)
@@ -388,9 +409,9 @@ class Engine:
                 known = None
                 spoke = False
                 timed = reading.has_source_time
-                late = timed and now - time > device.lateness
-                ahead = timed and time - now > MAX_AHEAD
-                order = now if ahead else time
+                late = timed and now - min(time, came) > device.lateness
+                ahead = timed and time - came > MAX_AHEAD
+                order = came if ahead else time
                 fresh = timed and not late and device.newest < time <= now
                 keys = packet_keys(device, reading, now)
                 keyed = bool(keys)
@@ -401,7 +422,7 @@ class Engine:
                             seen, known = self._packets.seen(candidate)
                             if seen:
                                 break
-                if timed and not seen and CLOCK_SKEW in by_point and not reading.historical:
+                if timed and anew and not seen and CLOCK_SKEW in by_point and not reading.historical:
                     checks |= self._note_skew(asset, device, time, now)
                 if time > device.newest and not ahead and not late:
                     device.newest = time
@@ -428,11 +449,11 @@ class Engine:
                     self.counters.clock_skew += 1
                     if quality is GOOD:
                         quality = Quality.UNCERTAIN
-                    ahead_s = (time - now) / SECOND
+                    ahead_s = (time - came) / SECOND
                     reading = structs.replace(
                         reading, quality=quality, reason=reading.reason or f"device clock {ahead_s:.0f} s ahead"
                     )
-                else:
+                if late or reading.historical:
                     self.counters.late += 1
                     keep.append(reading if reading.historical else structs.replace(reading, historical=True))
                     continue
@@ -444,10 +465,10 @@ class Engine:
             state.value = value
             state.quality = quality
             state.source_time = order
-            state.received_at = now
+            state.received_at = came
             state.reason = reading.reason
             if quality is GOOD:
-                state.good_at = heard
+                state.good_at = heard if anew else max(heard, state.good_at)
                 spoke = True
             plan = by_point.get(name)
             if plan is None:
@@ -477,7 +498,7 @@ class Engine:
         if asset is not None and device is not None:
             if keyed:
                 conflicts += self._remember(key, seen, bits, known, fingerprint)
-            if spoke:
+            if spoke and (anew or heard > device.seen):
                 device.seen = heard
                 if device.silenced:
                     touched += self._silences.heard(device, now)

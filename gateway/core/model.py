@@ -49,6 +49,7 @@ class FrameKind(StrEnum):
     START = "start"  # the gateway came up: payload = JSON of Start; what lies before it was not seen live
     BLIND = "blind"  # the gateway saw nothing for a while (paused, loop blocked): payload = JSON of Blind
     SYSTEM = "system"  # the gateway about itself: payload = JSON {point: value} of the asset "gateway"
+    REPLAY = "replay"  # a rejected frame that a person offers again: address = replay id, payload = msgpack of Replay
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -84,6 +85,26 @@ class Frame(msgspec.Struct, frozen=True, gc=False, array_like=True):
     retained: bool = False
     duplicate_hint: bool = False
     principal: str = ""
+
+
+class Replay(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A frame that was rejected at (position, index), as it came then: ``frame.received_at`` is when it first came."""
+
+    frame: Frame
+    position: int
+    index: int
+
+
+class Replayed(msgspec.Struct, frozen=True, gc=False):
+    """What became of a frame that was offered again. ``outcome``: "stored", "duplicate", or the code of its rejection
+    with the reason. ``readings``: how many were kept, ``historical``: of these, how many were too old for a live
+    alarm."""
+
+    replay_id: str
+    outcome: str
+    reason: str | None = None
+    readings: int = 0
+    historical: int = 0
 
 
 class ModbusRead(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -15,7 +15,7 @@ from gateway.core.assets_json import parse_assets, to_json
 from gateway.core.baselines import Baselines, with_learned
 from gateway.core.counters import Count, Counters
 from gateway.core.decode import Decoder
-from gateway.core.engine import Engine
+from gateway.core.engine import Engine, Observed
 from gateway.core.ledger import Ledger
 from gateway.core.model import (
     MINUTE,
@@ -34,6 +34,8 @@ from gateway.core.model import (
     Quality,
     Reading,
     Rejection,
+    Replay,
+    Replayed,
     Start,
     Value,
 )
@@ -59,11 +61,13 @@ class Configuration(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct):
-    """What one batch gave: events for the store, readings (first sight of each) for the historian."""
+    """What one batch gave: events for the store, readings (first sight of each) for the historian, and what became of
+    frames that were offered again."""
 
     position: int
     events: list[Event]
     readings: list[Reading]
+    replayed: list[Replayed] = []
 
 
 class _Snapshot(msgspec.Struct, frozen=True):
@@ -148,6 +152,8 @@ class Processor:
         match frame.kind:
             case FrameKind.MQTT | FrameKind.MODBUS | FrameKind.HJ212:
                 self._telemetry(position, index, frame, outcome)
+            case FrameKind.REPLAY:
+                self._replay(position, index, frame, outcome)
             case FrameKind.TICK:
                 pass
             case FrameKind.COMMAND:
@@ -171,19 +177,47 @@ class Processor:
                     self._blind(blind.since, frame.received_at, outcome)
 
     def _telemetry(self, position: int, index: int, frame: Frame, outcome: Outcome) -> None:
-        if self._hook is not None:
-            self._hook(frame)
-        if self.engine is None or self.decoder is None:
-            decoded = Decoded(None, [], Rejection("not_configured", "no configuration was in force yet"))
-        else:
-            decoded = self.decoder.decode(frame)
-        rejection = decoded.rejection
-        if rejection is not None:
-            self.ledger.rejected(self._known(rejection.device), rejection.code)
-            outcome.events.append(FrameRejected(position, index, frame, rejection))
+        decoded = self._decode(frame)
+        if decoded.rejection is not None:
+            self._reject(position, index, frame, decoded.rejection, outcome)
             return
         assert self.engine is not None
         observed = self.engine.observe(decoded, outcome.events)
+        self._keep(decoded, observed, frame.received_at, outcome)
+
+    def _decode(self, frame: Frame) -> Decoded:
+        if self._hook is not None:
+            self._hook(frame)
+        if self.engine is None or self.decoder is None:
+            return Decoded(None, [], Rejection("not_configured", "no configuration was in force yet"))
+        return self.decoder.decode(frame)
+
+    def _reject(self, position: int, index: int, frame: Frame, rejection: Rejection, outcome: Outcome) -> None:
+        self.ledger.rejected(self._known(rejection.device), rejection.code)
+        outcome.events.append(FrameRejected(position, index, frame, rejection))
+
+    def _replay(self, position: int, index: int, frame: Frame, outcome: Outcome) -> None:
+        """A frame that was rejected once, under the files in force now. It is decoded as of the time it first came:
+        what it says without a time of its own was true then, not now. Rejected again, it is kept again as it came."""
+        replay = msgspec.msgpack.decode(frame.payload, type=Replay)
+        came = replay.frame
+        decoded = self._decode(came)
+        rejection = decoded.rejection
+        if rejection is not None:
+            source = f"replay of {replay.position}/{replay.index}"
+            self._reject(position, index, msgspec.structs.replace(came, source=source), rejection, outcome)
+            outcome.replayed.append(Replayed(frame.address, rejection.code, rejection.reason))
+            return
+        assert self.engine is not None
+        timed = [msgspec.structs.replace(reading, has_source_time=True) for reading in decoded.readings]
+        decoded = msgspec.structs.replace(decoded, readings=timed)
+        observed = self.engine.observe(decoded, outcome.events, came.received_at)
+        fate = self._keep(decoded, observed, frame.received_at, outcome)
+        late = sum(reading.historical for reading in observed.keep)
+        outcome.replayed.append(Replayed(frame.address, fate, None, len(observed.keep), late))
+
+    def _keep(self, decoded: Decoded, observed: Observed, at: Micros, outcome: Outcome) -> str:
+        """Account for a frame and hand its readings on. Gives its fate: "stored" or "duplicate"."""
         keep = observed.keep
         bad = 0
         for reading in keep:
@@ -194,7 +228,8 @@ class Processor:
         )
         outcome.readings.extend(keep)
         if keep and keep[0].asset in self.baselines.wanted:
-            self._learn(keep[0].asset, keep, frame.received_at, outcome)
+            self._learn(keep[0].asset, keep, at, outcome)
+        return "stored" if keep or not observed.duplicates else "duplicate"
 
     def _learn(self, asset_id: str, readings: Sequence[Reading], at: Micros, outcome: Outcome) -> None:
         """A cover that has no baseline yet spoke."""
@@ -276,8 +311,10 @@ class Processor:
     def _quarantine(self, position: int, index: int, frame: Frame, error: Exception, outcome: Outcome) -> None:
         reason = f"{type(error).__name__}: {error}"[:500]
         outcome.events.append(FrameRejected(position, index, frame, Rejection("crashed", reason)))
-        if frame.kind in (FrameKind.MQTT, FrameKind.MODBUS, FrameKind.HJ212):
+        if frame.kind in (FrameKind.MQTT, FrameKind.MODBUS, FrameKind.HJ212, FrameKind.REPLAY):
             self.ledger.rejected(None, "crashed")
+        if frame.kind is FrameKind.REPLAY:
+            outcome.replayed.append(Replayed(frame.address, "crashed", reason))
         self._system({"crash_quarantine": True}, frame.received_at, outcome)
 
     # -- snapshots ----------------------------------------------------------------------------------------------------

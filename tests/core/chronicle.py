@@ -35,6 +35,7 @@ from gateway.core.model import (
     ModbusCycle,
     ModbusRead,
     Reading,
+    Replay,
     Start,
 )
 from gateway.core.processor import Configuration, Outcome, Processor
@@ -123,6 +124,12 @@ def modbus(at: Micros, level: int, error: str | None = None) -> Frame:
     return Frame(FrameKind.MODBUS, "modbus", "pump-1", msgspec.msgpack.encode(ModbusCycle(reads)), at)
 
 
+def again(frame: Frame, position: int, index: int) -> Any:
+    """A frame that was rejected there, offered again."""
+    replay = msgspec.msgpack.encode(Replay(frame, position, index))
+    return lambda at: Frame(FrameKind.REPLAY, "replay", f"{position}/{index}/1", replay, at, principal="li")
+
+
 def dust(pm25: int) -> Any:
     """A telegram of the dust station, made when it is received."""
 
@@ -187,7 +194,15 @@ def evening() -> tuple[tuple[Frame, ...], ...]:
         said("lamp-2", burning, kind="lamp"),
         said("pipe-1", {"level": 0.3}, kind="pipe"),
     )
-    step(5, said("cover-1", {"tilt": 2.0, "battery": 88}), raw("cover-9", b'{"tilt":1}'), raw("cover-1", b"{not json"))
+    early = mqtt("cover-3", b'{"tilt":4}', t + 5 * SECOND)  # of a cover that nobody has registered yet
+    broken = mqtt("cover-1", b"{not json", t + 5 * SECOND)
+    step(
+        5,
+        said("cover-1", {"tilt": 2.0, "battery": 88}),
+        raw("cover-9", b'{"tilt":1}'),
+        lambda at: msgspec.structs.replace(broken, received_at=at),
+        lambda at: msgspec.structs.replace(early, received_at=at),
+    )
     twice = said("cover-2", {"tilt": 3.0}, seq=700)
     stamped = twice(t)
     step(
@@ -221,7 +236,7 @@ def evening() -> tuple[tuple[Frame, ...], ...]:
     step(2, lambda at: command(CommandName.RESET, "cover-2/manhole-open", None, at, "c-3"))
     step(2, lambda at: command(CommandName.RESET, "cover-2/manhole-open", None, at, "c-3"))  # the same once more
     step(9, *(said("lamp-2", {**burning, "power": 90.0 + i}, kind="lamp") for i in range(5)))
-    step(9, said("cover-3", {"tilt": 1.0}))
+    step(9, said("cover-3", {"tilt": 1.0}), again(early, 6, 3), again(early, 6, 3), again(broken, 6, 2))
     step(40, said("cover-3", {"tilt": 19.0}))  # raised again before anybody has acknowledged it
     step(400, lambda at: control(FrameKind.TICK, b"", at))
     return tuple(batches)

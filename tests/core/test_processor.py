@@ -7,6 +7,7 @@ import functools
 import msgspec
 import pytest
 
+from gateway.core.assets_json import to_json
 from gateway.core.model import (
     HOUR,
     MINUTE,
@@ -20,6 +21,8 @@ from gateway.core.model import (
     FrameRejected,
     IsaState,
     Quality,
+    Replay,
+    Replayed,
     Start,
     Transition,
 )
@@ -27,6 +30,7 @@ from gateway.core.processor import GATEWAY, Outcome, Processor, read_snapshot
 from tests.core.chronicle import (
     ASSETS,
     DEVICES,
+    LATER,
     NOON,
     bundles,
     command,
@@ -106,7 +110,12 @@ def test_the_evening_holds_what_the_replay_must_survive() -> None:
     assert causes >= {"T3", "T6", "T7", "T10"}
     assert {type(event) for event in events(outcomes)} == {Transition, FrameRejected, CommandDone, AssetsChanged}
     total = processor.ledger.total
-    assert total.duplicate == 1
+    assert total.duplicate == 2
+    assert [(r.outcome, r.readings, r.historical) for o in outcomes for r in o.replayed] == [
+        ("stored", 1, 1),
+        ("duplicate", 0, 0),
+        ("bad_payload", 0, 0),
+    ]
     assert set(total.rejected) == {"unknown_device", "bad_payload", "retained"}
     assert {r.quality for r in readings(outcomes)} == {Quality.GOOD, Quality.BAD}
     assert any(r.historical for r in readings(outcomes))
@@ -240,6 +249,120 @@ def test_a_control_frame_nobody_can_read_does_not_stop_the_stream(frame: Frame) 
     assert "cover-2" in {r.asset for r in outcome.readings}
     assert processor.ledger.balance()["balanced"], "the ledger counts telemetry only"
     assert processor.ledger.total.received == 1
+
+
+# -- rejected frames that are offered again ---------------------------------------------------------------------------
+
+OPEN = b'{"tilt": 70}'  # a cover that lies open, with no time of its own
+
+
+def again(frame: Frame, at: int, index: int = 0) -> Frame:
+    replay = msgspec.msgpack.encode(Replay(frame, 4, index))
+    return Frame(FrameKind.REPLAY, "replay", f"4/{index}/a", replay, at, principal="li")
+
+
+def about(outcome: Outcome, asset: str) -> list[tuple[str, str, IsaState, bool]]:
+    return [step for step in steps([outcome]) if step[0].startswith(f"{asset}/")]
+
+
+def strange_cover(payload: bytes = OPEN, at: int = NOON + SECOND) -> tuple[Processor, Frame]:
+    """Cover 3 spoke before anybody had registered it; it is registered now."""
+    processor = in_force()
+    frame = mqtt("cover-3", payload, at)
+    (refused,) = processor.process(4, [frame]).events
+    assert isinstance(refused, FrameRejected)
+    processor.process(5, [control(FrameKind.ASSETS, to_json([LATER[0]], [LATER[1]]), at + SECOND)])
+    return processor, refused.frame
+
+
+def test_what_was_offered_again_in_time_is_taken_as_if_it_had_been_understood_at_once() -> None:
+    processor, frame = strange_cover()
+    outcome = processor.process(6, [again(frame, NOON + 5 * MINUTE)])
+    assert outcome.replayed == [Replayed("4/0/a", "stored", None, 1, 0)]
+    (reading,) = outcome.readings
+    assert (reading.source_time, reading.received_at) == (frame.received_at, frame.received_at)
+    assert ("cover-3/manhole-open", "T3", IsaState.UNACK, False) in steps([outcome])
+    assert processor.ledger.balance()["balanced"]
+
+
+def test_what_was_offered_again_too_late_is_history_and_raises_nothing() -> None:
+    processor, frame = strange_cover()
+    outcome = processor.process(6, [again(frame, NOON + 11 * MINUTE)])
+    assert outcome.replayed == [Replayed("4/0/a", "stored", None, 1, 1)]
+    assert [(r.value, r.historical, r.source_time) for r in outcome.readings] == [(70.0, True, frame.received_at)]
+    assert not about(outcome, "cover-3")
+    assert processor.engine is not None
+    assert processor.engine.points("cover-3") == {}
+
+
+def test_a_replay_never_takes_the_place_of_what_was_said_since() -> None:
+    processor, frame = strange_cover()
+    processor.process(6, [mqtt("cover-3", {"tilt": 1.0}, NOON + MINUTE)])
+    outcome = processor.process(7, [again(frame, NOON + 2 * MINUTE)])
+    assert outcome.replayed[0].outcome == "stored"
+    assert not about(outcome, "cover-3")
+    assert processor.engine is not None
+    assert processor.engine.points("cover-3")["tilt"].value == 1.0
+
+
+def test_the_same_frame_offered_twice_is_a_duplicate_the_second_time() -> None:
+    for later in (2 * MINUTE, 20 * MINUTE):
+        processor, frame = strange_cover()
+        processor.process(6, [again(frame, NOON + later)])
+        outcome = processor.process(7, [again(frame, NOON + later + SECOND)])
+        assert [r.outcome for r in outcome.replayed] == ["duplicate"]
+        assert outcome.readings == []
+
+
+@pytest.mark.parametrize("ahead", [HOUR, 2 * HOUR, 3 * HOUR])
+def test_a_device_clock_that_runs_ahead_does_not_make_an_old_frame_new(ahead: int) -> None:
+    """Two hours after it came, its own stamp may lie in the past, now, or in the future."""
+    stamp = (NOON + SECOND + ahead) // 1000
+    processor, frame = strange_cover(b'{"ts": %d, "values": {"tilt": 70}}' % stamp)
+    outcome = processor.process(6, [again(frame, NOON + 2 * HOUR)])
+    assert [(r.historical, r.quality) for r in outcome.readings] == [(True, Quality.UNCERTAIN)]
+    assert not about(outcome, "cover-3")
+
+
+@pytest.mark.parametrize("again_after", [None, 40 * SECOND, 9 * MINUTE])
+def test_a_replay_is_no_sign_of_life(again_after: int | None) -> None:
+    """A lamp speaks every 15 min and falls silent; a frame of its that was rejected is offered again meanwhile."""
+    processor = in_force()
+    lamp = {"on": True, "cmd_on": True, "dim": 100, "power": 95.0}
+    outcomes = [processor.process(4, [mqtt("lamp-1", lamp, NOON, kind="lamp")])]
+    if again_after is not None:
+        kept = mqtt("lamp-1", lamp, NOON + 2, kind="lamp")  # as a profile mended since reads it
+        outcomes.append(processor.process(5, [again(kept, NOON + again_after)]))
+        assert outcomes[-1].replayed[0].outcome == "stored"
+    outcomes.append(processor.process(6, [control(FrameKind.TICK, b"", NOON + HOUR)]))
+    offline = [t for t in events(outcomes) if isinstance(t, Transition) and t.alarm_id == "lamp-1/lamp-offline"]
+    assert [(t.cause, t.at // SECOND) for t in offline] == [("T3", (NOON + 45 * MINUTE) // SECOND)]
+
+
+def test_a_historical_reading_of_a_clock_that_runs_ahead_drives_no_live_alarm() -> None:
+    processor = in_force()
+    stamp = (NOON + SECOND + HOUR) // 1000
+    payload = b'{"ts": %d, "historical": true, "values": {"tilt": 70}}' % stamp
+    outcome = processor.process(4, [mqtt("cover-1", payload, NOON + SECOND)])
+    assert [(r.historical, r.quality) for r in outcome.readings] == [(True, Quality.UNCERTAIN)]
+    assert not steps([outcome])
+
+
+def test_a_frame_rejected_again_is_kept_again_as_it_first_came() -> None:
+    processor, frame = strange_cover(b"{not json")
+    outcome = processor.process(6, [again(frame, NOON + MINUTE)])
+    (refused,) = [e for e in outcome.events if isinstance(e, FrameRejected)]
+    assert (refused.frame.source, refused.frame.received_at) == ("replay of 4/0", frame.received_at)
+    assert (refused.frame.kind, refused.frame.payload) == (frame.kind, frame.payload)
+    assert outcome.replayed == [Replayed("4/0/a", "bad_payload", refused.rejection.reason)]
+    assert processor.ledger.balance()["balanced"]
+
+
+def test_a_replay_that_raises_is_quarantined_and_answered() -> None:
+    processor = in_force(hook=raise_on_poison)
+    outcome = processor.process(4, [again(mqtt("cover-1", b"poison", NOON), NOON + SECOND)])
+    assert [r.outcome for r in outcome.replayed] == ["crashed"]
+    assert processor.ledger.balance()["balanced"]
 
 
 # -- commands and configuration -------------------------------------------------------------------------------------

@@ -185,7 +185,7 @@ def compile_check(rule: Rule, index: int, asset: Asset, surroundings: Surroundin
             if surroundings is None:
                 raise Missing("a clock")
             raises, holds = (scheduled(test, rule.schedule, surroundings) for test in (raises, holds))
-        on_delay, on_readings, off_delay = _delays(rule, level)
+        on_delay, on_readings, off_delay = delays(rule, level)
         said = next((step.source for step in steps(rule.when) if step.level == level and step.source), rule.source)
         severity = _raised_by_hazard(level or rule.level, asset)
         rungs.append(Rung(severity, raises, holds, on_delay, on_readings, off_delay, found, said))
@@ -208,7 +208,7 @@ def _raised_by_hazard(level: Level, asset: Asset) -> Level:
     return Level(max(Level.I, level - 1)) if asset.attributes.get(HAZARD) is True else level
 
 
-def _delays(rule: Rule, level: Level | None) -> tuple[Micros, int, Micros]:
+def delays(rule: Rule, level: Level | None) -> tuple[Micros, int, Micros]:
     """On-delay, on-readings, off-delay of the rung at ``level``; the clear delay is the on-delay unless said."""
     mine = [step for step in steps(rule.when) if step.level == level]
     on_delay = next((step.on_delay for step in mine if step.on_delay is not None), rule.on_delay)

@@ -398,3 +398,16 @@ def steps(condition: Condition) -> Iterator[Step]:
                 yield part.step
             case _:
                 pass
+
+
+def depends_on(rule: Rule) -> frozenset[str]:
+    """The rules without which ``rule`` cannot be judged: those that suppress it, and those whose alarms it asks for."""
+    named = {cause.rule for variant in rule.all_variants for cause in variant.suppress_when}
+    conditions = [one for variant in rule.all_variants for one in (variant.when, variant.clear_when) if one is not None]
+    while conditions:
+        for part in parts(conditions.pop()):
+            if isinstance(part, Stands):
+                named.add(part.rule)
+            elif isinstance(part, Share):
+                conditions.append(part.where)
+    return frozenset(named)

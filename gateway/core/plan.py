@@ -187,7 +187,7 @@ def compile_check(rule: Rule, index: int, asset: Asset, surroundings: Surroundin
             raises, holds = (scheduled(test, rule.schedule, surroundings) for test in (raises, holds))
         on_delay, on_readings, off_delay = delays(rule, level)
         said = next((step.source for step in steps(rule.when) if step.level == level and step.source), rule.source)
-        severity = _raised_by_hazard(level or rule.level, asset)
+        severity = raised_by_hazard(level or rule.level, asset)
         rungs.append(Rung(severity, raises, holds, on_delay, on_readings, off_delay, found, said))
     return Check(
         index,
@@ -203,7 +203,7 @@ def compile_check(rule: Rule, index: int, asset: Asset, surroundings: Surroundin
     )
 
 
-def _raised_by_hazard(level: Level, asset: Asset) -> Level:
+def raised_by_hazard(level: Level, asset: Asset) -> Level:
     """Z1: every alarm on a major hazard source (重大危险源) is one level worse."""
     return Level(max(Level.I, level - 1)) if asset.attributes.get(HAZARD) is True else level
 

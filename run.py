@@ -47,6 +47,8 @@ CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("mypy --strict", ["-m", "mypy"]),
     ("lint-imports", ["-c", "import importlinter.cli; importlinter.cli.lint_imports_command()"]),
     ("citywatch check", ["-P", "-m", "gateway", "check"]),
+    ("vue-tsc --strict", ["hatch_build.py", "check"]),
+    ("vitest", ["hatch_build.py", "test"]),
     ("pytest, two at a time", ["-m", "pytest", "-n2", "--dist=worksteal", *(f"--ignore={one}" for one in ALONE)]),
     ("pytest, one at a time", ["-m", "pytest", *ALONE]),
 )
@@ -117,11 +119,23 @@ def quick() -> dict[str, str]:
 
 
 def wanted(testing: bool) -> str:
-    """What STAMP says when all is in place: the lock, the project and the Python, and where they are."""
+    """What STAMP says when all is in place: the lock, the project, the pages and the Python, and where they are."""
     digest = hashlib.sha256()
     for part in (LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), str(ROOT).encode(), sys.version.encode()):
         digest.update(hashlib.sha256(part).digest())
+    for path in pages():
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
     return f"{digest.hexdigest()} {'test' if testing else 'run'}"
+
+
+def pages() -> Iterator[Path]:
+    """What the console's pages are made from, as far as one can tell without asking hatch_build.py, which does it."""
+    web = ROOT / "gateway" / "console" / "web"
+    made = {web / "openapi.json", web / "components.d.ts", web / "src" / "api" / "schema.d.ts"}
+    for folder in (web / "src", web / "public"):
+        yield from sorted(path for path in folder.rglob("*") if path.is_file() and path not in made)
+    yield from sorted(path for path in web.glob("*") if path.is_file() and path not in made)
+    yield from sorted(web.parent.glob("*.py"))  # the shapes of the API
 
 
 def in_place(testing: bool) -> bool:
@@ -138,7 +152,8 @@ def set_up(testing: bool) -> None:
         LOG.write_text("")
         STAMP.unlink(missing_ok=True)
         requirements = VENV / "citywatch-requirements.txt"
-        requirements.write_text(locked("build", "test") if testing else locked("build"))
+        extras = ["build", *(["test"] if testing else []), *([] if shutil.which("npm") else ["node"])]
+        requirements.write_text(locked(*extras))
     except OSError as error:
         raise SetupFailed(cause_of(str(error)) or f"cannot write in {VENV}: {error.strerror or error}") from error
     uv = find_uv()
@@ -193,7 +208,7 @@ def install_with_uv(uv: Path, requirements: Path) -> None:
     sync: Command = [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", PYTHON, requirements]
     do("installing the packages of requirements.lock (some minutes the first time)", sync, settings)
     project: Command = [uv, "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--python", PYTHON]
-    do("installing citywatch itself", [*project, "-e", ROOT], settings)
+    do("installing citywatch itself and building its pages", [*project, "-e", ROOT], settings)
 
 
 def install_with_pip(requirements: Path) -> None:
@@ -202,7 +217,10 @@ def install_with_pip(requirements: Path) -> None:
     pip: Command = [PYTHON, "-m", "pip", "--disable-pip-version-check"]
     packages: Command = [*pip, "install", "--no-deps", "--require-hashes", "-r", requirements]
     do("installing the packages of requirements.lock with pip (some minutes the first time)", packages)
-    do("installing citywatch itself", [*pip, "install", "--no-deps", "--no-build-isolation", "-e", ROOT])
+    do(
+        "installing citywatch itself and building its pages",
+        [*pip, "install", "--no-deps", "--no-build-isolation", "-e", ROOT],
+    )
     keep = {"pip", "setuptools", "citywatch", *re.findall(r"^([A-Za-z0-9._-]+)==", requirements.read_text(), re.M)}
     freeze = subprocess.run([*pip, "list", "--format=freeze"], capture_output=True, text=True).stdout
     plain = {re.sub(r"[-_.]+", "-", name).lower() for name in keep}

@@ -79,7 +79,7 @@ def test_the_wheel_holds_the_profiles_the_rules_the_migrations_and_the_page(tmp_
     if importlib.util.find_spec("hatchling") is None:
         pytest.skip("hatchling is not installed: python3 run.py test")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
     with zipfile.ZipFile(next(tmp_path.glob("citywatch-*.whl"))) as wheel:
         wheel.extractall(tmp_path / "site")
     inside = {p.relative_to(tmp_path / "site").as_posix() for p in (tmp_path / "site").rglob("*") if p.is_file()}
@@ -90,7 +90,12 @@ def test_the_wheel_holds_the_profiles_the_rules_the_migrations_and_the_page(tmp_
 
     assert expected("device_profiles", "gateway/_shipped/device_profiles") - inside == set()
     assert expected("rules", "gateway/_shipped/rules") - inside == set()
-    assert expected("gateway", "gateway") - inside == set(), "migrations, web files and all modules"
+    web = "gateway/console/web/"
+    modules = {name for name in expected("gateway", "gateway") if not name.startswith(web)}
+    assert modules - inside == set(), "migrations and all modules"
+    pages = expected("gateway/console/web/dist", web + "dist")
+    assert {web + "dist/index.html", web + "dist/favicon.svg"} <= pages
+    assert {name for name in inside if name.startswith(web)} == pages, "the built pages, and nothing of their sources"
     assert expected("simulators", "simulators") - inside == set()
     assert not [name for name in inside if name.startswith(("tests/", "docs/"))]
 

@@ -1,0 +1,12 @@
+// The console of citywatch: where it begins.
+import { createApp } from "vue";
+import "element-plus/theme-chalk/base.css";
+import "element-plus/theme-chalk/dark/css-vars.css";
+
+import App from "./App.vue";
+import { i18n } from "./i18n";
+import { router } from "./router";
+import "./style.css";
+import "./ui/theme";
+
+createApp(App).use(i18n).use(router).mount("#app");

@@ -7,7 +7,7 @@ then, whatever is on the disk now.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +20,17 @@ from gateway.config.shipped import PROFILE_FILES, read_tree, shipped
 from gateway.core.processor import Configuration
 from gateway.errors import ConfigError, Mistake
 
+RULES = "rules"  # in the data folder …
+CONSOLE = "console"  # … and in that
 
-class Bundle(msgspec.Struct, frozen=True):
-    """Texts by file name: ``profiles`` ("milesight/em320-tilt.yaml") and ``rules`` ("lighting.yaml")."""
+
+class Bundle(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Texts by file name: ``profiles`` ("milesight/em320-tilt.yaml"), ``rules`` ("lighting.yaml"), and what was changed
+    at the console: ``console`` ("console/lamp-out.yaml"), one rule each, in place of the one of that id."""
 
     profiles: dict[str, str]
     rules: dict[str, str]
+    console: dict[str, str] = {}  # left out of the JSON when empty: a bundle from before there was one keeps its hash
 
     @property
     def hash(self) -> str:
@@ -64,15 +69,40 @@ def read_bundle(settings: Settings) -> Bundle:
     return Bundle(
         {name: text for name, text in sorted(profiles.items()) if not name.endswith(CASES)},
         {name: text for name, text in sorted(rules.items()) if not name.startswith("tests/")},
+        read_console(settings),
     )
 
 
-def load_configuration(settings: Settings) -> tuple[Bundle, Configuration]:
-    """What the files say now. Raises ConfigError with the mistakes of profiles and rules together, each with the path
-    of its file."""
+def console_folder(settings: Settings) -> Path | None:
+    """Where the rules that were changed at the console lie; None when the settings name no data folder (their default,
+    ``data``, would be that of whoever stands in the wrong place)."""
+    return settings.data / RULES / CONSOLE if "data" in settings.model_fields_set else None
+
+
+def read_console(settings: Settings) -> dict[str, str]:
+    """The rules that were changed at the console: "console/<rule>.yaml" → text."""
+    folder = console_folder(settings)
+    if folder is None or not folder.is_dir():
+        return {}
+    return {f"{CONSOLE}/{name}": text for name, text in read_tree(folder).items()}
+
+
+def rule_origins(settings: Settings) -> dict[str, str]:
+    """Where each rule file comes from: "shipped" or "site"."""
+    names = dict.fromkeys(read_tree(shipped("rules")), "shipped")
+    for folder in settings.rules:
+        names |= dict.fromkeys(read_tree(folder), "site")
+    return names
+
+
+def load_configuration(settings: Settings, console: Mapping[str, str] | None = None) -> tuple[Bundle, Configuration]:
+    """What the files say now; with ``console`` in place of what was changed at the console so far. Raises ConfigError
+    with the mistakes of profiles and rules together, each with the path of its file."""
     bundle = read_bundle(settings)
+    if console is not None:
+        bundle = msgspec.structs.replace(bundle, console=dict(sorted(console.items())))
     profiles, rules = (shipped("device_profiles"), *settings.profiles), (shipped("rules"), *settings.rules)
-    return bundle, compile_bundle(bundle, profiles, rules)
+    return bundle, compile_bundle(bundle, profiles, (*rules, settings.data / RULES))
 
 
 def compile_bundle(
@@ -87,7 +117,7 @@ def compile_bundle(
     except ConfigError as error:
         mistakes += _placed(error.mistakes, profile_folders)
     try:
-        rules = load_rules(bundle.rules)
+        rules = load_rules(bundle.rules, over=bundle.console)
     except ConfigError as error:
         mistakes += _placed(error.mistakes, rule_folders)
     if profiles is None or rules is None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from gateway.config.rule_reader import RuleReader
@@ -34,46 +35,70 @@ from gateway.core.rule import (
 )
 from gateway.errors import ConfigError, Mistake
 
+INSTRUMENT = "-instrument"  # what the name of a companion ends with
 _STEP_INTO = re.compile(r"\.?([A-Za-z_][A-Za-z0-9_]*)|\[(\d{1,3})\]")
 
 
-def load_rules(files: Mapping[str, str], *, complete: bool = True) -> RuleSet:
-    """All rules of ``files`` (name → text), in order. Not ``complete``: these are some of the rules, causes may stand
-    in other files. Raises ConfigError with all mistakes of all files."""
-    mistakes: list[Mistake] = []
-    rules: dict[str, Rule] = {}
-    sources: dict[str, tuple[YamlSource, Path]] = {}
+def load_rules(files: Mapping[str, str], *, over: Mapping[str, str] | None = None, complete: bool = True) -> RuleSet:
+    """All rules of ``files`` (name → text), in order. ``over``: files of one rule each (``…/<rule>.yaml``), which
+    replaces the one of that id, in its place, or is added. Not ``complete``: these are some of the rules, causes may
+    stand in other files. Raises ConfigError with all mistakes of all files."""
+    gathered = _Gathered()
     for name, text in files.items():
+        gathered.read(name, text)
+    for name, text in (over or {}).items():
+        gathered.read(name, text, only=PurePosixPath(name).stem)
+    mistakes, rules, sources = gathered.mistakes, gathered.rules, gathered.sources
+    mistakes += _wrong_causes(rules, sources, complete)
+    mistakes += _wrong_names(rules, sources, complete)
+    mistakes += _taken_names(rules, sources)
+    if mistakes:
+        raise ConfigError(mistakes)
+    return RuleSet({one.id: one for rule in rules.values() for one in (rule, *_companion(rule))})
+
+
+class _Gathered:
+    """Rules with where they stand, and the mistakes of single rules."""
+
+    def __init__(self) -> None:
+        self.rules: dict[str, Rule] = {}
+        self.sources: dict[str, tuple[YamlSource, Path]] = {}
+        self.mistakes: list[Mistake] = []
+
+    def read(self, name: str, text: str, only: str | None = None) -> None:
+        """One file. ``only``: it holds this one rule, in place of another of that id."""
         try:
             source = read_yaml(text, name)
         except ConfigError as error:
-            mistakes += error.mistakes
-            continue
-        if source.data is None:
-            continue
+            self.mistakes += error.mistakes
+            return
+        if source.data is None and only is None:
+            return
         if not isinstance(source.data, list):
-            mistakes.append(Mistake(name, 1, "", "a rule file is a list: `- rule: …`"))
-            continue
+            self.mistakes.append(Mistake(name, 1, "", "a rule file is a list: `- rule: …`"))
+            return
+        if only is not None and len(source.data) != 1:
+            self.mistakes.append(Mistake(name, 1, "", f"must be one rule, not {len(source.data)}"))
+            return
         for index, item in enumerate(source.data):
             reader = RuleReader(source, (index,))
             rule = reader.rule(item)
             if rule is not None:
                 rule = _with_overrides(rule, item, reader)
-            mistakes += reader.mistakes
-            if rule is None:
-                continue
-            if rule.id in rules:
-                first = rules[rule.id]
-                message = f"rule {rule.id} stands already in {first.file}:{first.line}"
-                mistakes.append(source.mistake((index, "rule"), message))
-                continue
-            rules[rule.id] = rule
-            sources[rule.id] = (source, (index,))
-    mistakes += _wrong_causes(rules, sources, complete)
-    mistakes += _wrong_names(rules, sources, complete)
-    if mistakes:
-        raise ConfigError(mistakes)
-    return RuleSet({one.id: one for rule in rules.values() for one in (rule, *_companion(rule))})
+            self.mistakes += reader.mistakes
+            if rule is not None:
+                self._take(rule, source, (index,), only)
+
+    def _take(self, rule: Rule, source: YamlSource, path: Path, only: str | None) -> None:
+        if only is not None and rule.id != only:
+            self.mistakes.append(source.mistake((*path, "rule"), f"this must be the rule {only}"))
+        elif only is None and rule.id in self.rules:
+            first = self.rules[rule.id]
+            message = f"rule {rule.id} stands already in {first.file}:{first.line}"
+            self.mistakes.append(source.mistake((*path, "rule"), message))
+        else:
+            self.rules[rule.id] = rule
+            self.sources[rule.id] = (source, path)
 
 
 def _with_overrides(rule: Rule, data: dict[str, Any], reader: RuleReader) -> Rule:
@@ -126,7 +151,7 @@ def _companion(rule: Rule) -> Iterable[Rule]:
     if rule.on_bad_data is OnBadData.INSTRUMENT_ALARM:
         points = tuple(dict.fromkeys(point for part in parts(rule.when) for point in _points_in(part)))
         yield Rule(
-            id=f"{rule.id}-instrument",
+            id=rule.id + INSTRUMENT,
             kinds=rule.kinds,
             when=Bad(points),
             title_zh=f"{rule.title_zh}：仪表数据异常",
@@ -144,6 +169,13 @@ def _companion(rule: Rule) -> Iterable[Rule]:
             file=rule.file,
             line=rule.line,
         )
+
+
+def instrument_of(rule_id: str, rules: Mapping[str, Rule]) -> str | None:
+    """The rule whose instrument alarm ``rule_id`` is; None when it is a rule of its own."""
+    owner = rule_id.removesuffix(INSTRUMENT)
+    found = rules.get(owner) if owner != rule_id else None
+    return owner if found is not None and found.on_bad_data is OnBadData.INSTRUMENT_ALARM else None
 
 
 def _points_in(part: Condition) -> Iterable[str]:
@@ -167,6 +199,14 @@ def _wrong_causes(
     if found:
         source, path = sources[found[0]]
         yield source.mistake((*path, "suppress_when"), f"causes form a circle: {' → '.join([*found, found[0]])}")
+
+
+def _taken_names(rules: Mapping[str, Rule], sources: Mapping[str, tuple[YamlSource, Path]]) -> Iterable[Mistake]:
+    for rule in rules.values():
+        owner = instrument_of(rule.id, rules)
+        if owner is not None:
+            source, path = sources[rule.id]
+            yield source.mistake((*path, "rule"), f"that is the name of the instrument alarm of {owner}")
 
 
 def _wrong_names(

@@ -132,6 +132,38 @@ def _bounded(text: str, file: str) -> None:
                 raise ConfigError([Mistake(file, None, "", f"more than {MAX_ALIASES} aliases")])
 
 
+def sequence_entries(text: str) -> list[tuple[int, int]]:
+    """(line, column), from 0, of each dash of a document that is a list of dashes; [] for any other document."""
+    found: list[tuple[int, int]] = []
+    depth = 0
+    for token in yaml.scan(text, _Loader):
+        if isinstance(token, _OPEN):
+            depth += 1
+            if depth == 1 and not isinstance(token, yaml.BlockSequenceStartToken):
+                return []
+        elif isinstance(token, _CLOSE):
+            depth -= 1
+        elif isinstance(token, yaml.BlockEntryToken) and depth == 1:
+            found.append((token.start_mark.line, token.start_mark.column))
+    return found
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what our reader reads as the same data, and no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
+def plain_yaml(data: Any) -> str:
+    """``data`` as YAML, keys in their order."""
+    text: str = yaml.dump(data, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=110)
+    return text
+
+
 def _plain(
     loader: _Loader, node: yaml.Node, path: Path, lines: dict[Path, int], mistakes: list[Mistake], file: str
 ) -> Any:

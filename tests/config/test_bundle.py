@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.bundle import Bundle, compile_bundle, load_configuration, read_bundle, watched_folders
+from gateway.check import check_everything
+from gateway.config.bundle import (
+    Bundle,
+    compile_bundle,
+    load_configuration,
+    read_bundle,
+    rule_origins,
+    watched_folders,
+)
 from gateway.config.settings import Settings
 from gateway.config.shipped import shipped
 from gateway.errors import ConfigError
@@ -110,3 +118,86 @@ def test_the_folders_to_watch_are_the_shipped_ones_and_the_operators(tmp_path: P
     settings = Settings(rules=(tmp_path / "r",), profiles=(tmp_path / "p",))
     expected = [shipped("device_profiles"), shipped("rules"), tmp_path / "p", tmp_path / "r"]
     assert watched_folders(settings) == expected
+
+
+# -- what was changed at the console ------------------------------------------------------------------------------
+
+
+def changed_at_the_console(tmp_path: Path, **files: str) -> Settings:
+    """Settings of a data folder in which these rules were changed."""
+    folder(tmp_path, "data/rules/console", **files)
+    return Settings(data=tmp_path / "data")
+
+
+def test_a_rule_of_the_console_replaces_the_one_of_its_id_and_nothing_else(tmp_path: Path) -> None:
+    ours = RULE.replace("lamp-hot", "lamp-out")
+    settings = changed_at_the_console(tmp_path, **{"lamp-out": ours, "lamp-hot": RULE})
+    bundle, configuration = load_configuration(settings)
+    shipped_rules = compile_bundle(read_bundle(Settings())).rules
+    assert set(configuration.rules.rules) == {*shipped_rules.rules, "lamp-hot"}
+    changed = configuration.rules.get("lamp-out")
+    assert changed is not None
+    assert (changed.title_en, changed.file, changed.line) == ("Lamp too hot", "console/lamp-out.yaml", 1)
+    assert [one for one in configuration.rules.rules if one != "lamp-hot"] == list(shipped_rules.rules), "in its place"
+    assert all(configuration.rules.get(one.id) == one for one in shipped_rules if one.id != "lamp-out")
+    assert Bundle.from_json(bundle.to_json()) == bundle, "a replay lays it over too"
+    assert compile_bundle(bundle).rules == configuration.rules
+
+
+def test_a_folder_without_changes_has_the_hash_it_always_had(tmp_path: Path) -> None:
+    settings = changed_at_the_console(tmp_path)
+    assert read_bundle(settings).hash == read_bundle(Settings()).hash
+    assert b'"console":' not in read_bundle(settings).to_json()
+
+
+def test_settings_that_name_no_data_folder_look_into_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed_at_the_console(tmp_path, **{"lamp-hot": RULE})
+    monkeypatch.chdir(tmp_path)
+    assert read_bundle(Settings()).console == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line", "said"),
+    [
+        ("lamp-hot", RULE.replace("deadband", "dedband"), 4, "did you mean `deadband`"),
+        ("lamp-out", RULE, 1, "this must be the rule lamp-out"),
+        ("lamp-hot", RULE + RULE.replace("lamp-hot", "lamp-warm"), 1, "must be one rule, not 2"),
+        ("lamp-hot", "", 1, "a rule file is a list"),
+        ("lamp-hot", "[]", 1, "must be one rule, not 0"),
+        ("lamp-hot", "- [", 1, "not valid YAML"),
+        ("lamp-hot", RULE + "  suppress_when: [{cause: circuit-lots}]\n", 10, "did you mean `circuit-lost`"),
+        ("bridge-strain-instrument", RULE.replace("lamp-hot", "bridge-strain-instrument"), 1, "alarm of bridge-strain"),
+    ],
+)
+def test_a_mistake_in_it_names_its_file(tmp_path: Path, name: str, text: str, line: int, said: str) -> None:
+    settings = changed_at_the_console(tmp_path, **{name: text})
+    with pytest.raises(ConfigError) as caught:
+        load_configuration(settings)
+    (mistake,) = caught.value.mistakes
+    assert mistake.file == str(tmp_path / "data" / "rules" / "console" / f"{name}.yaml")
+    assert mistake.line == line
+    assert said in mistake.message
+
+
+def test_a_change_can_be_looked_at_before_it_is_on_the_disk(tmp_path: Path) -> None:
+    settings = changed_at_the_console(tmp_path, **{"lamp-hot": RULE})
+    _, other = load_configuration(settings, {"console/lamp-warm.yaml": RULE.replace("lamp-hot", "lamp-warm")})
+    assert other.rules.get("lamp-warm") is not None
+    assert other.rules.get("lamp-hot") is None
+    assert list((tmp_path / "data" / "rules" / "console").iterdir()) == [
+        tmp_path / "data" / "rules" / "console" / "lamp-hot.yaml"
+    ]
+
+
+def test_the_check_of_a_configuration_looks_at_what_was_changed_at_the_console(tmp_path: Path) -> None:
+    changed_at_the_console(tmp_path, **{"lamp-hot": RULE.replace("90 °C", "ninety")})
+    (tmp_path / "citywatch.yaml").write_text("data: data\n", encoding="utf-8")
+    report = check_everything(tmp_path / "citywatch.yaml")
+    assert not report.ok
+    assert str(report.mistakes[0]).startswith(str(tmp_path / "data" / "rules" / "console" / "lamp-hot.yaml:4: "))
+
+
+def test_files_know_whether_they_were_shipped(tmp_path: Path) -> None:
+    rules = folder(tmp_path, "rules", ours=RULE, lighting=RULE.replace("lamp-hot", "lamp-warm"))
+    origins = rule_origins(Settings(rules=(rules,)))
+    assert (origins["ours.yaml"], origins["lighting.yaml"], origins["drainage.yaml"]) == ("site", "site", "shipped")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.config.assets import load_asset_files
+from gateway.config.base_map import load_base_map
 from gateway.config.bundle import case_files, load_configuration
 from gateway.config.profile_cases import run_all_cases
 from gateway.config.settings import Settings, load_settings
@@ -63,6 +64,10 @@ def check_everything(config: Path | None) -> CheckReport:
         layout = settings.site.component_code_layout
         assets, devices = load_asset_files(files, configuration.profiles, layout=layout)
         report.counts |= {"assets": len(assets), "devices": len(devices)}
+    except ConfigError as error:
+        report.mistakes += error.mistakes
+    try:
+        load_base_map(settings.console.map)
     except ConfigError as error:
         report.mistakes += error.mistakes
     for broker in settings.mqtt:

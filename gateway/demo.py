@@ -49,7 +49,7 @@ def run_demo(options: DemoOptions) -> int:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     demo = _Demo(options, folder)
     try:
-        run_simulators("assets", *demo.played, "--out", str(folder / "assets.json"))
+        run_simulators("assets", *demo.played, "--out", str(folder / "assets.json"), "--map-out", str(folder))
         settings = city_settings(folder, port=options.port, mqtt_port=options.mqtt_port)
         return run_gateway(settings, None, demo.begin, log_file=folder / "citywatch.log")
     finally:

@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from gateway.app import Gateway
-from gateway.config.settings import ConsoleSettings, Hj212Settings, ModbusSettings, MqttSettings, Settings
+from gateway.config.settings import (
+    ConsoleSettings,
+    Hj212Settings,
+    MapSettings,
+    ModbusSettings,
+    MqttSettings,
+    Settings,
+)
 from gateway.core.networks import Network
 from gateway.errors import CitywatchError
 
@@ -39,8 +46,10 @@ def city_settings(
     rules: tuple[Path, ...] = (),
     modbus: ModbusSettings | None = None,
 ) -> Settings:
-    """A gateway for the city whose assets are in ``folder``/assets.json, with its data below ``folder``. Port 0: any
-    free one."""
+    """A gateway for the city whose assets are in ``folder``/assets.json, and its roads in roads.geojson and
+    outline.geojson if they are there, with its data below ``folder``. Port 0: any free one."""
+    files = (folder / "roads.geojson", folder / "outline.geojson")
+    roads, outline = (file if file.exists() else None for file in files)
     return Settings(
         data=folder / "data",
         mqtt=(
@@ -56,7 +65,7 @@ def city_settings(
         modbus=modbus or ModbusSettings(),
         assets=(folder / "assets.json",),
         rules=rules,
-        console=ConsoleSettings(port=port),
+        console=ConsoleSettings(port=port, map=MapSettings(roads=roads, outline=outline)),
     )
 
 

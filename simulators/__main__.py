@@ -75,11 +75,15 @@ def _assets_arguments(parser: argparse.ArgumentParser) -> None:
                         help="port of the first Modbus device (default 0: ports that are free just now)")  # fmt: skip
     parser.add_argument("--modbus-ports-file", type=Path, help="JSON written by `city`: device → port")
     parser.add_argument("--out", type=Path, required=True, help=".yaml or .json for the gateway, .geojson for a map")
+    parser.add_argument("--map-out", type=Path, metavar="FOLDER", help="write roads.geojson and outline.geojson there")
     parser.set_defaults(run=_assets)
 
 
 def _assets(options: argparse.Namespace) -> int:
     _, city = _city_of(options)
+    if options.map_out is not None:
+        for name, collection in (("roads", cities.roads_geojson(city)), ("outline", cities.outline_geojson(city))):
+            cities.write_whole(options.map_out / f"{name}.geojson", json.dumps(collection, ensure_ascii=False) + "\n")
     if options.out.suffix == ".geojson":
         cities.write_whole(options.out, json.dumps(cities.geojson(city), ensure_ascii=False) + "\n")
         return 0

@@ -94,6 +94,11 @@ class Road:
     def length_km(self) -> float:
         return math.hypot(self.run_east_km, self.run_north_km)
 
+    @property
+    def bearing(self) -> float:
+        """Degrees from north, clockwise."""
+        return math.degrees(math.atan2(self.run_east_km, self.run_north_km)) % 360
+
     def at(self, share: float, aside_km: float = 0.0) -> tuple[float, float]:
         """Longitude and latitude at ``share`` (0…1) of the road, ``aside_km`` to the left of it."""
         east, north = self.km(share, aside_km)
@@ -172,6 +177,7 @@ class City:
     seed: int
     assets: tuple[Asset, ...]
     devices: tuple[Device, ...]
+    roads: tuple[Road, ...] = ()
 
     def asset(self, asset_id: str) -> Asset:
         return self._by_id[asset_id]
@@ -197,7 +203,7 @@ def build_city(seed: int = 1, assets: int = 500, intervals: Mapping[str, int] = 
     size = min(LARGEST, max(SMALLEST, assets))
     builder = _Builder(random.Random(f"citywatch-city-{seed}"), size, {**FIELD_INTERVALS, **intervals})
     builder.build()
-    return City(seed, tuple(builder.assets), tuple(builder.devices))
+    return City(seed, tuple(builder.assets), tuple(builder.devices), tuple(builder.roads))
 
 
 class _Builder:
@@ -434,7 +440,7 @@ class _Builder:
             bridge = self._add(
                 f"bridge-{number:02d}", "bridge", name, road, share, 0.0, "bridge", self._network(road, share),
                 {"posted_limit": limit, "design_strain": 180.0, "design_deflection": 12.0, "design_angle": 0.2,
-                 "span": 25.0 if number % 2 else 18.0},
+                 "span": 25.0 if number % 2 else 18.0, "bearing": round(road.bearing, 1)},
             )  # fmt: skip
             self._mount(f"br-{number:02d}", bridge, "generic/json-bridge")
             if number == 2:
@@ -541,6 +547,39 @@ def free_ports(devices: Iterable[str], host: str = "127.0.0.1") -> dict[str, int
 def geojson(city: City) -> dict[str, object]:
     """All assets as a GeoJSON FeatureCollection (RFC 7946)."""
     return {"type": "FeatureCollection", "features": [_feature(asset) for asset in city.assets]}
+
+
+def roads_geojson(city: City) -> dict[str, object]:
+    """The roads, for a map to draw below the assets."""
+    return {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "geometry": {"type": "LineString", "coordinates": [road.at(0), road.at(1)]},
+                "properties": {"name": road.name, "town": road.town, "road_class": road.road_class},
+            }
+            for road in city.roads
+        ],
+    }
+
+
+def outline_geojson(city: City) -> dict[str, object]:
+    """The edge of the built-up area: a margin around all roads."""
+    margin = 0.3
+    east = [place[0] for road in city.roads for place in (road.km(0), road.km(1))]
+    north = [place[1] for road in city.roads for place in (road.km(0), road.km(1))]
+    west, right, south, top = min(east) - margin, max(east) + margin, min(north) - margin, max(north) + margin
+    cut = 0.5  # no town has corners
+    ring = [(west + cut, south), (right - cut, south), (right, south + cut), (right, top - cut), (right - cut, top),
+            (west + cut, top), (west, top - cut), (west, south + cut), (west + cut, south)]  # fmt: skip
+    places = [(round(CENTRE[0] + x * KM_LON, 6), round(CENTRE[1] + y * KM_LAT, 6)) for x, y in ring]
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [places]},
+        "properties": {"name": "梁山县城"},
+    }
+    return {"type": "FeatureCollection", "features": [feature]}
 
 
 def _feature(asset: Asset) -> dict[str, object]:

@@ -108,11 +108,82 @@ class Hj212Settings(_Settings):
     port: Annotated[int, Field(ge=0, le=65535)] = 9212
 
 
+class TilesSettings(_Settings):
+    """Raster tiles of a map server: ``url`` with {z}, {x} and {y}. Browsers fetch them, so its origin enters the pages'
+    content security policy. ``gcj02``: the server draws in GCJ-02, as Chinese map services do; the page then shifts
+    what it lays over the tiles, and nothing that is stored or sent is ever shifted."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.-]+(:\d{1,5})?/[^\s\"'<>\\^`|;,]*$", max_length=500)]
+    attribution: Annotated[str, Field(max_length=200)] = ""
+    gcj02: bool = False
+    max_zoom: Annotated[int, Field(ge=1, le=24)] = 18
+
+    @model_validator(mode="after")
+    def _has_places(self) -> TilesSettings:
+        if not all(self.url.count(place) == 1 for place in ("{z}", "{x}", "{y}")):
+            raise ValueError("the url needs {z}, {x} and {y}, each once")
+        return self
+
+
+class MapSettings(_Settings):
+    """What the map shows below the assets. ``roads`` and ``outline``: GeoJSON files in WGS 84, of at most 50 MB;
+    ``tiles`` of a server, or ``pmtiles``, a file of tiles that the gateway serves itself; ``center`` (longitude,
+    latitude) and ``zoom``: where it begins, else where the assets are."""
+
+    roads: Path | None = None
+    outline: Path | None = None
+    tiles: TilesSettings | None = None
+    pmtiles: Path | None = None
+    center: tuple[Annotated[float, Field(ge=-180, le=180)], Annotated[float, Field(ge=-90, le=90)]] | None = None
+    zoom: Annotated[float, Field(ge=0, le=24)] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> MapSettings:
+        if self.tiles is not None and self.pmtiles is not None:
+            raise ValueError("say either `tiles` or `pmtiles`")
+        return self
+
+
+RoleName = Literal["viewer", "operator", "maintainer", "supervisor", "engineer", "admin"]
+
+_SAFE_ISSUER = re.compile(r"^https://|^http://(127\.0\.0\.1|localhost|\[::1\])(?=[:/]|$)")
+
+
+class OidcSettings(_Settings):
+    """An OpenID Connect provider where people may sign in instead of here. Its redirect address is
+    ``https://<this console>/api/v1/oidc/callback``. ``roles`` gives the role for a value of ``role_claim``, the highest
+    when several fit; whom none fits gets ``default_role``, and is refused without one."""
+
+    issuer: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$", max_length=200)]
+    client_id: Annotated[str, Field(min_length=1, max_length=200)]
+    client_secret_file: Path
+    title_zh: Annotated[str, Field(min_length=1, max_length=50)] = "统一登录"
+    title_en: Annotated[str, Field(min_length=1, max_length=50)] = "Single sign-on"
+    role_claim: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    roles: dict[str, RoleName] = {}
+    default_role: RoleName | None = None
+
+    @model_validator(mode="after")
+    def _is_of_use(self) -> OidcSettings:
+        if _SAFE_ISSUER.match(self.issuer) is None:
+            raise ValueError("issuer must be https://, or on this machine")
+        if (self.role_claim is None) is not (not self.roles):
+            raise ValueError("role_claim and roles need one another")
+        if not self.roles and self.default_role is None:
+            raise ValueError("nobody could sign in: say role_claim and roles, or default_role")
+        return self
+
+
 class ConsoleSettings(_Settings):
-    """Where the API and the page listen. Another host than loopback must be asked for by name."""
+    """Where the API and the page listen, and what its map shows. Another host than loopback must be asked for by
+    name. ``trusted_proxies``: addresses or networks of reverse proxies that are believed when they say where a request
+    came from and that it came by TLS. ``oidc``: where people may sign in instead of here."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    trusted_proxies: tuple[Annotated[str, Field(pattern=r"^[0-9A-Fa-f.:]+(/\d{1,3})?$")], ...] = ()
+    oidc: OidcSettings | None = None
+    map: MapSettings = MapSettings()
 
 
 class JournalSettings(_Settings):

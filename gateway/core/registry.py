@@ -7,7 +7,7 @@ from a walk over the registry is the same after a replay.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -57,6 +57,12 @@ class Registry:
     def children(self, link: str, asset_id: str) -> Sequence[str]:
         """Ids of the assets whose ``links[link]`` is ``asset_id``: the lamps of a feeder, the devices of a network."""
         return self._children.get(link, {}).get(asset_id, _NO_ASSETS)
+
+    def named_by(self, asset_id: str) -> Iterator[tuple[str, str]]:
+        """(link, id) of every asset that names this one."""
+        for link, parents in self._children.items():
+            for child in parents.get(asset_id, _NO_ASSETS):
+                yield link, child
 
     def assets(self) -> Iterable[Asset]:
         return self._assets.values()

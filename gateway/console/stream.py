@@ -9,7 +9,7 @@ from contextlib import aclosing
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.console.feed import FeedEvent
+from gateway.console.feed import Batch
 
 STALLED_S = 30.0  # a browser that takes nothing for this long is gone or hopeless; it comes back by itself
 CHECK_S = 5.0  # how soon a stream notices that its token or session has ended
@@ -20,7 +20,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[list[FeedEvent], None], allowed: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(self, events: AsyncGenerator[Batch, None], allowed: Callable[[], Awaitable[bool]]) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._events = events
@@ -49,9 +49,8 @@ class EventStream(Response):
     async def _send(self, send: Send) -> None:
         async with aclosing(self._events) as events:
             async for batch in events:
-                body = b"".join([event.wire() for event in batch])
                 async with asyncio.timeout(STALLED_S):
-                    await send({"type": "http.response.body", "body": body, "more_body": True})
+                    await send({"type": "http.response.body", "body": batch.wire, "more_body": True})
 
     async def _forbidden(self) -> None:
         while await self._allowed():  # noqa: ASYNC110  nobody tells us when a token expires

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.console.feed import Feed, FeedEvent
+from gateway.console.feed import PULSE_S, Feed, FeedEvent
 from gateway.core.model import AlarmRecord
 from gateway.core.records import EVERYWHERE, Scope
 from tests.console.city import START, record, running, step
@@ -183,6 +183,27 @@ async def test_the_stream_over_http_resumes_by_last_event_id(tmp_path: Path) -> 
             assert (second["event"], json.loads(second["data"])["rev"]) == ("alarm", 2)
 
 
+async def test_readers_are_told_at_once_after_a_rest_and_then_together(tmp_path: Path) -> None:
+    async with running(tmp_path) as console:
+        feed, clock = console.gateway.feed, asyncio.get_running_loop().time
+        readers = [feed.batches(), feed.batches()]
+        for reader in readers:
+            assert [event.name for event in (await anext(reader)).events] == ["snapshot"]
+        await asyncio.sleep(2 * PULSE_S)
+        began = clock()
+        feed.publish([step(record(rev=1))])
+        first = [await anext(reader) for reader in readers]
+        assert clock() - began < PULSE_S / 2, "nobody waits who has been waiting"
+        for rev in range(2, 12):
+            feed.publish([step(record(rev=rev))])
+        later = await asyncio.gather(*(anext(reader) for reader in readers))
+        assert [len(batch.events) for batch in later] == [10, 10], "what came meanwhile goes out together"
+        assert first[0] is first[1]
+        assert later[0] is later[1], "made once for all who stand at the same place"
+        for reader in readers:
+            await reader.aclose()
+
+
 async def test_a_browser_that_reads_nothing_delays_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.console.stream.STALLED_S", 0.3)
     async with running(tmp_path, ring=256) as console, console.client() as client:
@@ -195,10 +216,11 @@ async def test_a_browser_that_reads_nothing_delays_nobody(tmp_path: Path, monkey
             events = sse(answer)
             assert (await anext(events))["event"] == "snapshot"
             big = "x" * 20_000
-            for rev in range(1, 400):
-                console.gateway.feed.publish([step(record(rev=rev, comment=big))])
-                event = await anext(events)
-                assert json.loads(event["data"])["rev"] == rev
+            for rev in range(1, 400, 50):
+                console.gateway.feed.publish([step(record(rev=rev + n, comment=big)) for n in range(50)])
+                for n in range(50):
+                    event = await anext(events)
+                    assert json.loads(event["data"])["rev"] == rev + n
             while console.gateway.feed.subscribers > 1:  # noqa: ASYNC110  until the deaf one is given up
                 await asyncio.sleep(0.05)
         deaf.close()

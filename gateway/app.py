@@ -28,11 +28,13 @@ from watchfiles import awatch
 from gateway import inbox, logs, watchdog
 from gateway.clock import Clock
 from gateway.config.assets import load_asset_files
-from gateway.config.bundle import Bundle, compile_bundle, load_configuration, watched_folders
-from gateway.config.settings import MqttSettings, Settings
+from gateway.config.base_map import load_base_map
+from gateway.config.bundle import Bundle, compile_bundle, load_configuration, rule_origins, watched_folders
+from gateway.config.settings import MqttSettings, OidcSettings, Settings
 from gateway.console.app import create_app
 from gateway.console.feed import Feed
 from gateway.console.pages import Pages
+from gateway.console.port import OidcOptions
 from gateway.console.server import ConsoleServer
 from gateway.core import routing, sparkplug
 from gateway.core.assets_json import parse_assets, to_json
@@ -41,6 +43,7 @@ from gateway.core.model import Asset, Device, Level, Micros, Start, Transition
 from gateway.core.networks import TOPICS
 from gateway.core.processor import GATEWAY, Configuration
 from gateway.core.profile import Profile, Transport
+from gateway.core.records import Role
 from gateway.core.registers import plan_reads
 from gateway.errors import ConfigError, DecodeError, Mistake, StorageFailed, Unavailable
 from gateway.historian.compaction import Retention as HistoryRetention
@@ -53,6 +56,7 @@ from gateway.notify.log import LogReceiver
 from gateway.notify.webhook import WebhookReceiver
 from gateway.pipeline import Pipeline, Recovery, Retention, SnapshotEvery
 from gateway.ports import Receiver
+from gateway.rulebook import Rulebook
 from gateway.selfwatch import SelfWatch
 from gateway.sinks.cursor import FileCursor
 from gateway.sinks.forwarder import Forwarder
@@ -111,9 +115,24 @@ def run_gateway(
     return 0
 
 
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What the operator's files say; ``origins``: of each rule file, "shipped" or "site"."""
+
+    bundle: Bundle
+    configuration: Configuration
+    origins: dict[str, str]
+    assets: tuple[list[Asset], list[Device]]
+
+
 class Gateway:
     """One running gateway; ``view`` is what the console and the demo look at. ``on_transitions``: who else wants to
     hear them, in their order."""
+
+    bundle: Bundle  # in force, as are the two that follow
+    configuration: Configuration
+    origins: dict[str, str]
+    _file_assets: tuple[list[Asset], list[Device]]
 
     def __init__(
         self, settings: Settings, config_file: Path | None, make_clock: Callable[[Micros], Clock] = Clock
@@ -122,8 +141,8 @@ class Gateway:
         self._make_clock = make_clock
         self.on_transitions: Callable[[Sequence[Transition]], None] | None = None
         self._config_file = config_file
-        self._bundle, self._configuration = load_configuration(settings)
-        self._file_assets = _read_asset_files(settings, self._configuration)
+        self._use(self.read_files())
+        self._base_map = load_base_map(settings.console.map)
         self._lock = DataLock(settings.data)
         self._stop = asyncio.Event()
         self._sources: dict[str, asyncio.Task[None]] = {}
@@ -131,6 +150,8 @@ class Gateway:
         self._rewire_wanted = False
         self._wired = asyncio.Event()
         self._reload_wanted = asyncio.Event()
+        self.reloading = asyncio.Lock()
+        self.rulebook = Rulebook(self)
         self.reload_mistakes: list[Mistake] = []
         self.mqtt: list[MqttSource] = []
         self.modbus: ModbusSource | None = None
@@ -140,6 +161,7 @@ class Gateway:
         self.dispatcher: Dispatcher | None = None
         self.recovery: Recovery | None = None
         self.addresses = Addresses("", None, None)
+        self.oidc = _oidc(settings.console.oidc)
 
     def stop(self) -> None:
         """Ask for an ordered stop."""
@@ -186,6 +208,8 @@ class Gateway:
         for damage in (*self.journal.damage, *self.historian.damage, *snapshots.damaged):
             log.error("damage found", what=damage)
         self.clock = self._make_clock(self.journal.last_received_at)
+        if await self.rulebook.finish():
+            self._use(self.read_files())
         self.intake = JournalIntake(self.clock)
         self.feed = Feed(self.store.standing, self.clock.now)
         self.pipeline = Pipeline(
@@ -203,7 +227,7 @@ class Gateway:
             retention=Retention(settings.journal.keep, settings.journal.max_size),
             locked=(self._lock.fileno(),),
         )
-        self.pipeline.configurations[self._configuration.hash] = self._configuration
+        self.pipeline.configurations[self.configuration.hash] = self.configuration
         self.view = GatewayView(self)
 
     async def _live(self, stack: contextlib.AsyncExitStack, on_ready: Callable[[Gateway], None] | None) -> None:
@@ -216,7 +240,9 @@ class Gateway:
             if not pages.built:
                 log.warning("the console's pages have not been built: python3 run.py builds them")
             console = ConsoleServer(
-                create_app(self.view, self.feed, pages), self.settings.console.host, self.settings.console.port
+                create_app(self.view, self.feed, pages, self._base_map),
+                self.settings.console.host,
+                self.settings.console.port,
             )
             await console.start()
             helpers.append(group.create_task(console.run(), name="console"))
@@ -241,14 +267,15 @@ class Gateway:
         await self.pipeline.start(Start(self.journal.previous_shutdown_clean, reason))
         failure.unlink(missing_ok=True)
         if self.pipeline.processor.configuration is None or (
-            self.pipeline.processor.configuration.hash != self._configuration.hash
+            self.pipeline.processor.configuration.hash != self.configuration.hash
         ):
-            await self._put_in_force(self._bundle, self._configuration)
+            await self._put_in_force(self.bundle, self.configuration)
         if await self.store.asset(GATEWAY.asset) is None:
             # What the gateway says of itself is asked for like the readings and alarms of any other asset.
             await self.pipeline.apply_assets(to_json([GATEWAY], []))
         await self.apply_assets(*self._file_assets)
         self._file_assets = ([], [])  # the registry has them now
+        await self.rulebook.note_outside_changes()
         await self._take_letters()
 
     async def _start_followers(
@@ -330,22 +357,40 @@ class Gateway:
 
     # -- configuration and assets -------------------------------------------------------------------------------------
 
+    def read_files(self, console: Mapping[str, str] | None = None) -> Files:
+        """Everything the files say now; with ``console`` in place of the rules that were changed at the console. For
+        any thread. Raises ConfigError."""
+        bundle, configuration = load_configuration(self.settings, console)
+        assets = _read_asset_files(self.settings, configuration)
+        return Files(bundle, configuration, rule_origins(self.settings), assets)
+
+    def _use(self, files: Files) -> None:
+        self.bundle, self.configuration, self.origins = files.bundle, files.configuration, files.origins
+        self._file_assets = files.assets
+
     async def reload(self) -> None:
         """Read the files again; a mistake changes nothing and is kept in ``reload_mistakes``."""
-        try:
-            bundle, configuration = load_configuration(self.settings)
-            file_assets = _read_asset_files(self.settings, configuration)
-        except ConfigError as error:
-            self.reload_mistakes = error.mistakes
-            for mistake in error.mistakes:
-                log.error("configuration not taken over", mistake=str(mistake))
-            return
+        async with self.reloading:
+            try:
+                files = await asyncio.to_thread(self.read_files)
+            except ConfigError as error:
+                self.reload_mistakes = error.mistakes
+                for mistake in error.mistakes:
+                    log.error("configuration not taken over", mistake=str(mistake))
+                return
+            await self.take_over(files)
+            await self.rulebook.note_outside_changes()
+
+    async def take_over(self, files: Files) -> None:
+        """Put in force what was read; hold ``reloading`` from before it was read until now."""
         self.reload_mistakes = []
         before = self.pipeline.processor.configuration
-        if before is None or before.hash != configuration.hash:
-            await self._put_in_force(bundle, configuration)
-            log.info("configuration in force", hash=configuration.hash)
-        await self.apply_assets(*file_assets)
+        if before is None or before.hash != files.configuration.hash:
+            await self._put_in_force(files.bundle, files.configuration)
+            log.info("configuration in force", hash=files.configuration.hash)
+        self._use(files)
+        await self.apply_assets(*self._file_assets)
+        self._file_assets = ([], [])
 
     async def _put_in_force(self, bundle: Bundle, configuration: Configuration) -> None:
         # The text must be in the store before the journal names it: a replay looks it up there.
@@ -624,6 +669,21 @@ def _secret(file: Path | None) -> str | None:
         return file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([Mistake(str(file), None, "", f"cannot be read: {error}")]) from error
+
+
+def _oidc(settings: OidcSettings | None) -> OidcOptions | None:
+    if settings is None:
+        return None
+    return OidcOptions(
+        settings.issuer,
+        settings.client_id,
+        _secret(settings.client_secret_file) or "",
+        settings.title_zh,
+        settings.title_en,
+        settings.role_claim,
+        {value: Role[role.upper()] for value, role in settings.roles.items()},
+        None if settings.default_role is None else Role[settings.default_role.upper()],
+    )
 
 
 def _own_client_id(data: Path, source: str) -> str:

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from gateway import __version__, disk
 from gateway.config.assets import load_assets
-from gateway.console.port import Health, Part, PointView, RawRow, Records, StepRow
+from gateway.console.port import Health, OidcOptions, Part, PointView, RawRow, Records, StepRow
 from gateway.core.component_code import Layout
 from gateway.core.load import FloodWatch
 from gateway.core.modbus_write import write_request
@@ -24,6 +24,7 @@ from gateway.core.processor import GATEWAY
 from gateway.core.vocabulary import unit_of
 from gateway.core.why import Explanation
 from gateway.errors import CommandRefused, ConfigError, Mistake, Rejected, Unavailable
+from gateway.live_city import LiveCity
 from gateway.selfwatch import DISK_FULL
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class GatewayView:
         self._metrics = prometheus.CollectorRegistry()
         self._metrics.register(_Figures(self))
         self._load = FloodWatch()
+        self.city = LiveCity(lambda: gateway.pipeline.processor)
         self.newest: deque[Transition] = deque(maxlen=50)
 
     # -- ConsolePort --------------------------------------------------------------------------------------------------
@@ -60,6 +62,19 @@ class GatewayView:
     @property
     def component_code_layout(self) -> Layout | None:
         return self._gateway.settings.site.component_code_layout
+
+    @property
+    def site_name(self) -> tuple[str, str]:
+        site = self._gateway.settings.site
+        return site.name_zh, site.name_en
+
+    @property
+    def timezone(self) -> str:
+        return self._gateway.settings.site.timezone
+
+    @property
+    def oidc(self) -> OidcOptions | None:
+        return self._gateway.oidc
 
     def now(self) -> Micros:
         return self._gateway.clock.now()
@@ -207,6 +222,7 @@ class GatewayView:
         for transition in transitions:
             self._transitions[transition.cause] = self._transitions.get(transition.cause, 0) + 1
             self._load.take(transition)
+        self.city.count(transitions)
         self.newest.extend(transitions)
 
     def sample(self) -> None:

@@ -10,11 +10,12 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import __version__
-from gateway.console import alarms, city, load, models, problems, system
+from gateway.console import alarms, city, load, map, models, people, problems, system
 from gateway.console.feed import Feed
 from gateway.console.gate import Gate
 from gateway.console.pages import Pages, is_page
 from gateway.console.port import ConsolePort
+from gateway.core.base_map import NO_BASE, BaseMap
 
 COMPRESS_FROM = 1_000  # bytes
 COMPRESS_LEVEL = 1  # a page of 1,000 alarms, 0.9 MB: 1.3 ms (level 6: 2.9) beside 11 ms for making it
@@ -27,16 +28,16 @@ zone. Lists give a `cursor` for the next page. Errors are RFC 9457 problem docum
 and English."""
 
 
-def create_app(gateway: ConsolePort, feed: Feed, pages: Pages | None = None) -> ASGIApp:
+def create_app(gateway: ConsolePort, feed: Feed, pages: Pages | None = None, base_map: BaseMap = NO_BASE) -> ASGIApp:
     """The ASGI application for ``gateway``. ``feed`` is what the pipeline publishes committed transitions to;
-    ``pages`` are those that were built, where nothing is said."""
-    return _application(gateway, feed, pages if pages is not None else Pages.read())[1]
+    ``pages`` are those that were built, where nothing is said; ``base_map`` lies below the assets."""
+    return _application(gateway, feed, pages if pages is not None else Pages.read(), base_map)[1]
 
 
 def openapi_document() -> dict[str, Any]:
     """What ``/openapi.json`` gives, without a gateway: no route is ever asked, only described."""
     nobody = cast(ConsolePort, _Nobody())
-    return _application(nobody, Feed(nobody.records.standing, nobody.now), Pages({}))[0].openapi()
+    return _application(nobody, Feed(nobody.records.standing, nobody.now), Pages({}), NO_BASE)[0].openapi()
 
 
 class _Nobody:
@@ -49,7 +50,7 @@ class _Nobody:
         raise RuntimeError("the application was made to be described, not to run")
 
 
-def _application(gateway: ConsolePort, feed: Feed, pages: Pages) -> tuple[FastAPI, ASGIApp]:
+def _application(gateway: ConsolePort, feed: Feed, pages: Pages, base: BaseMap) -> tuple[FastAPI, ASGIApp]:
     """The API as it describes itself, and the door before it."""
     app = FastAPI(
         title="citywatch 城市更夫",
@@ -61,14 +62,23 @@ def _application(gateway: ConsolePort, feed: Feed, pages: Pages) -> tuple[FastAP
         responses={"default": {"model": models.ProblemView, "description": "A problem document"}},
     )
     problems.install(app)
-    gate = Gate(app, gateway)
+    gate = Gate(app, gateway, map.tiles_origin(base))
     named = [
         Security(HTTPBearer(auto_error=False, description="A token.")),
         Security(APIKeyCookie(name="citywatch", auto_error=False, description="A session of the page.")),
     ]
     v1 = "/api/v1"
+    door = people.Door(gateway, gate)
     app.include_router(system.public_routes(gateway), prefix=v1)
-    routers = (alarms.routes(gateway), city.routes(gateway), load.routes(gateway), system.routes(gateway, feed, gate))
+    app.include_router(people.public_routes(gateway, door), prefix=v1)
+    routers = (
+        alarms.routes(gateway),
+        city.routes(gateway),
+        load.routes(gateway),
+        map.routes(gateway, base),
+        people.routes(gateway, gate, door),
+        system.routes(gateway, feed, gate),
+    )
     for router in routers:
         app.include_router(router, prefix=v1, dependencies=named)
     app.include_router(system.metrics_route(gateway), dependencies=named)

@@ -12,9 +12,11 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.console.desk import Desk
 from gateway.core.component_code import Layout
 from gateway.core.load import FloodWatch
 from gateway.core.model import AlarmRecord, Asset, Command, CommandDone, Device, Micros, Quality, Transition, Value
+from gateway.core.points import PointState
 from gateway.core.records import (
     EVERYWHERE,
     AlarmFilter,
@@ -22,13 +24,17 @@ from gateway.core.records import (
     AssetRow,
     AuditRow,
     CommandRow,
+    Identity,
     Page,
     RejectedRow,
     Role,
     Scope,
     StrangerRow,
     TokenRow,
+    UserChange,
+    UserRow,
 )
+from gateway.core.standing import Standing
 from gateway.core.why import Explanation
 
 
@@ -92,8 +98,53 @@ class Health(msgspec.Struct, frozen=True):
         return all(part.ok for part in self.parts)
 
 
+class People(Protocol):
+    """Users. CommandRefused with the codes exists, invalid, weak_password, not_found, last_admin,
+    signs_in_elsewhere."""
+
+    async def users(self, limit: int, cursor: str | None = None) -> Page[UserRow]: ...
+    async def user(self, name: str) -> UserRow | None: ...
+    async def user_of(self, subject: str) -> UserRow | None: ...
+    async def create(
+        self,
+        name: str,
+        role: Role,
+        at: Micros,
+        *,
+        full_name: str = "",
+        scope: Scope = EVERYWHERE,
+        password: str | None = None,
+        must_change: bool = False,
+        subject: str | None = None,
+    ) -> UserRow: ...
+    async def change(self, name: str, change: UserChange, at: Micros) -> UserRow: ...
+    async def set_password(self, name: str, password: str, at: Micros, *, must_change: bool) -> UserRow: ...
+    async def verified(self, name: str, password: str) -> UserRow | None: ...
+    async def begin_session(self, user: UserRow, now: Micros, lasts: Micros) -> str | None: ...
+
+
+class OidcOptions(msgspec.Struct, frozen=True):
+    """An OpenID Connect provider: people who sign in there are users here, with the role that ``roles`` gives for a
+    value of ``role_claim``, or ``default_role``; with neither they are refused."""
+
+    issuer: str
+    client_id: str
+    client_secret: str
+    title_zh: str
+    title_en: str
+    role_claim: str | None = None
+    roles: dict[str, Role] = {}
+    default_role: Role | None = None
+
+
 class Records(Protocol):
     """The store's questions; ValueError for a cursor that is not of that list, Unavailable when it takes too long."""
+
+    @property
+    def people(self) -> People: ...
+
+    @property
+    def desk(self) -> Desk: ...
 
     async def alarms(self, wanted: AlarmFilter, limit: int, cursor: str | None = None) -> Page[AlarmRecord]: ...
     async def alarm(self, alarm_id: str) -> AlarmRecord | None: ...
@@ -116,11 +167,43 @@ class Records(Protocol):
     async def command(self, command_id: str) -> CommandRow | None: ...
     async def tokens(self) -> list[TokenRow]: ...
     async def token(self, secret: str, now: Micros) -> TokenRow | None: ...
-    async def create_token(self, name: str, role: Role, at: Micros, expires_at: Micros | None = None) -> str: ...
+    async def create_token(
+        self, name: str, role: Role, at: Micros, expires_at: Micros | None = None, scope: Scope = EVERYWHERE
+    ) -> str: ...
     async def revoke_token(self, name: str, at: Micros) -> bool: ...
-    async def session(self, session_id: str, now: Micros) -> TokenRow | None: ...
+    async def session(self, session_id: str, now: Micros) -> Identity | None: ...
     async def create_session(self, secret: str, now: Micros, lasts: Micros) -> str | None: ...
     async def end_session(self, session_id: str) -> None: ...
+
+
+class City(Protocol):
+    """What stands in the street and how it is now, from memory. Only for the event loop, and what was read is old after
+    an ``await``."""
+
+    @property
+    def version(self) -> int:
+        """Rises with every change of an asset or device."""
+        ...
+
+    @property
+    def standing(self) -> Standing:
+        """The alarms that stand, as far as they are recorded."""
+        ...
+
+    def assets(self) -> Sequence[Asset]: ...
+    def asset(self, asset_id: str) -> Asset | None: ...
+
+    def named_by(self, asset_id: str) -> Sequence[tuple[str, str]]:
+        """(link, id) of every asset that names this one."""
+        ...
+
+    def point(self, asset_id: str, point: str) -> PointState | None:
+        """The newest live reading; None when there was none yet."""
+        ...
+
+    def unheard(self, asset_id: str, intervals: float) -> bool:
+        """Whether all its devices were quiet for more than so many of their expected intervals."""
+        ...
 
 
 class ConsolePort(Protocol):
@@ -132,8 +215,28 @@ class ConsolePort(Protocol):
         ...
 
     @property
+    def city(self) -> City:
+        """Assets, current values and standing alarms."""
+        ...
+
+    @property
     def component_code_layout(self) -> Layout | None:
         """How this city numbers its components; None when the settings do not say."""
+        ...
+
+    @property
+    def site_name(self) -> tuple[str, str]:
+        """What the city calls this, in Chinese and in English."""
+        ...
+
+    @property
+    def timezone(self) -> str:
+        """The name of the site's civil time ("Asia/Shanghai")."""
+        ...
+
+    @property
+    def oidc(self) -> OidcOptions | None:
+        """Where people may sign in instead of here; None when the settings name no place."""
         ...
 
     def now(self) -> Micros:

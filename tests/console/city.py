@@ -15,8 +15,10 @@ import msgspec
 from gateway.console.app import create_app
 from gateway.console.feed import Feed
 from gateway.console.pages import Pages
-from gateway.console.port import Health, Part, PointView, RawRow, Records, StepRow
+from gateway.console.port import Health, OidcOptions, Part, PointView, RawRow, Records, StepRow
 from gateway.console.server import ConsoleServer
+from gateway.core.assets_json import parse_assets
+from gateway.core.base_map import NO_BASE, BaseMap
 from gateway.core.component_code import Layout
 from gateway.core.load import FloodWatch
 from gateway.core.model import (
@@ -36,9 +38,11 @@ from gateway.core.model import (
     Transition,
     Value,
 )
+from gateway.core.processor import Processor
 from gateway.core.records import Role
 from gateway.core.why import Explanation, PointNow, Reason, RungNow, not_applicable
 from gateway.errors import CommandRefused, ConfigError, Mistake
+from gateway.live_city import LiveCity
 from gateway.store.store import Store
 
 START: Micros = 1_752_993_000 * SECOND
@@ -106,6 +110,13 @@ class SmallGateway:
     written: list[tuple[str, str, Value]] = field(default_factory=list)
     write_fault: Exception | None = None
     component_code_layout: Layout | None = Layout.CLASSIC
+    site_name: tuple[str, str] = ("梁山城市运行中心", "Liangshan operations centre")
+    oidc: OidcOptions | None = None
+    processor: Processor = field(default_factory=lambda: Processor({}))
+    city: LiveCity = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.city = LiveCity(lambda: self.processor)
 
     @property
     def records(self) -> Records:
@@ -117,6 +128,11 @@ class SmallGateway:
     async def commit(self, *events: Event) -> None:
         self.position += 1
         await self.store.commit(self.position, events)
+        for event in events:
+            if isinstance(event, AssetsChanged):
+                self.processor.registry.upsert(*parse_assets(event.payload))
+        self.city.standing  # noqa: B018  from here on it hears every step
+        self.city.count([event for event in events if isinstance(event, Transition)])
         self.feed.publish([event for event in events if isinstance(event, Transition)])
 
     async def submit(self, command: Command) -> CommandDone:
@@ -234,7 +250,7 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running(
-    folder: Path, *, ring: int = 4096, port: int = 0, pages: Pages | None = None
+    folder: Path, *, ring: int = 4096, port: int = 0, pages: Pages | None = None, base: BaseMap = NO_BASE
 ) -> AsyncIterator[Running]:
     """Store, feed and a real uvicorn on loopback, with the assets of this file."""
     store = await Store.open(folder)
@@ -243,7 +259,7 @@ async def running(
     tokens = {role: await store.create_token(f"{role.word}-1", role, START) for role in Role}
     payload = msgspec.json.encode({"assets": ASSETS, "devices": DEVICES})
     await gateway.commit(AssetsChanged(START, payload))
-    server = ConsoleServer(create_app(gateway, feed, pages), port=port)
+    server = ConsoleServer(create_app(gateway, feed, pages, base), port=port)
     try:
         async with asyncio.TaskGroup() as group:
             await server.start()

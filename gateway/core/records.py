@@ -11,11 +11,13 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from gateway.core.model import AlarmRecord, Asset, Device, IsaState, Level, Micros, Transition
+from gateway.core.model import HOUR, AlarmRecord, Asset, Device, IsaState, Level, Micros, Transition
 
 Item = TypeVar("Item")
 
 MAX_PAGE = 1000  # a page a browser draws in one go; more is an export
+SESSION_LASTS: Micros = 12 * HOUR  # a shift; then the page asks for the password again
+SESSION_IDLE: Micros = 2 * HOUR  # a browser that asks nothing for so long was left behind; an open stream asks
 
 
 class Page(msgspec.Struct, Generic[Item], frozen=True):
@@ -203,6 +205,32 @@ class UserRow(msgspec.Struct, frozen=True):
     subject: str | None = None
 
 
+class UserChange(msgspec.Struct, frozen=True):
+    """What is changed of a user; None leaves it as it is."""
+
+    full_name: str | None = None
+    role: Role | None = None
+    scope: Scope | None = None
+    disabled: bool | None = None
+
+
+class SignedInBy(StrEnum):
+    PASSWORD = "password"
+    TOKEN = "token"
+    OIDC = "oidc"
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Whom a token or a session stands for."""
+
+    name: str
+    role: Role
+    scope: Scope
+    by: SignedInBy
+    full_name: str = ""
+    must_change: bool = False
+
+
 class NoteRow(msgspec.Struct, frozen=True):
     """What somebody wrote about an asset."""
 
@@ -225,7 +253,7 @@ class SavedView(msgspec.Struct, frozen=True):
 
 class HandoverRow(msgspec.Struct, frozen=True):
     """A shift's report, frozen when the leaving shift signed it (``left_…``); ``taken_…`` is None until the next one
-    has. ``report`` is the JSON of the API's handover report."""
+    has. ``report`` is the JSON of the API's handover report ("" in lists), ``scope`` the part of the city it is of."""
 
     id: int
     since: Micros
@@ -237,11 +265,13 @@ class HandoverRow(msgspec.Struct, frozen=True):
     taken_by: str | None = None
     taken_at: Micros | None = None
     taken_words: str | None = None
+    scope: Scope = EVERYWHERE
 
 
 class RuleChangeRow(msgspec.Struct, frozen=True):
-    """One change of a rule through the API, as YAML texts; ``before`` None: it was new; ``after`` None: removed.
-    ``undoes``: the id of the change it takes back."""
+    """One change of a rule through the API: its YAML text in force before and after; ``before`` None: it was new;
+    ``after`` None: removed. ``undoes``: the id of the change it takes back. ``kept``: ``after`` lies among the rules
+    changed at the console; else what the rule files say counts again."""
 
     id: int
     at: Micros
@@ -251,6 +281,50 @@ class RuleChangeRow(msgspec.Struct, frozen=True):
     before: str | None
     after: str | None
     undoes: int | None = None
+    kept: bool = True
+
+
+class EntryFilter(msgspec.Struct, frozen=True):
+    """Which entries of the log book: since ≤ at < until; every other field narrows as in ``AlarmFilter``. ``q`` is
+    searched in the id and the titles of the alarm and in what people wrote. ``actions``: also what people did that no
+    transition tells of (refusals, sign-ins, claims …)."""
+
+    since: Micros | None = None
+    until: Micros | None = None
+    asset: str | None = None
+    alarm: str | None = None
+    kinds: tuple[str, ...] = ()
+    levels: tuple[Level, ...] = ()
+    causes: tuple[str, ...] = ()
+    by: str | None = None
+    q: str | None = None
+    scope: Scope = EVERYWHERE
+    actions: bool = False
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One line of the log book: a transition, or an action of a person. ``key`` is unique and stays the same."""
+
+    key: str
+    at: Micros
+    subject: str
+    who: str | None = None
+    alarm_id: str | None = None
+    asset: str | None = None
+    title_zh: str = ""
+    title_en: str = ""
+    level: Level | None = None
+    from_state: IsaState | None = None
+    to_state: IsaState | None = None
+    cause: str | None = None
+    action: str | None = None
+    channel: str | None = None
+    outcome: str | None = None
+    why: str | None = None
+
+    @property
+    def is_transition(self) -> bool:
+        return self.cause is not None
 
 
 class OutboxState(StrEnum):
@@ -258,6 +332,22 @@ class OutboxState(StrEnum):
     SENDING = "sending"
     DELIVERED = "delivered"
     FAILED = "failed"
+
+
+class NotificationRow(msgspec.Struct, frozen=True):
+    """One notification for one receiver, as people look at it. ``attempts`` so far; ``due_at``: when the next one is,
+    while it is pending."""
+
+    id: int
+    state: OutboxState
+    receiver: str
+    level: Level
+    attempts: int
+    created_at: Micros
+    due_at: Micros
+    ended_at: Micros | None
+    error: str | None
+    transition: Transition
 
 
 class OutboxRow(msgspec.Struct, frozen=True):

@@ -118,6 +118,27 @@ def upsert(
     )
 
 
+def contains(
+    dialect: str, column: sa.ColumnElement[Any], text: str, between: tuple[str, str] = ("", "")
+) -> sa.ColumnElement[bool]:
+    """``text`` stands in ``column``, whatever its case; with ``between`` somewhere between these two."""
+
+    def plain(part: str) -> str:
+        return part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+    before, behind = map(plain, between)
+    pattern = f"%{before}%{plain(text)}%{behind}%" if before or behind else f"%{plain(text)}%"
+    if dialect == "postgresql":
+        return column.ilike(pattern, escape="\\")
+    return column.like(pattern, escape="\\")  # SQLite's LIKE takes ASCII letters for equal by itself
+
+
+def before_slash(dialect: str, column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    """The text of ``column`` up to its first slash, all of it when there is none."""
+    find = sa.func.strpos if dialect == "postgresql" else sa.func.instr
+    return sa.func.substr(column, 1, find(column.concat("/"), "/") - 1)
+
+
 def check(connection: sa.Connection) -> None:
     """SQLite's quick_check; raises StorageFailed with the first complaint. PostgreSQL looks after itself."""
     if connection.dialect.name != "sqlite":

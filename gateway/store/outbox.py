@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import msgspec
 import sqlalchemy as sa
 
-from gateway.core.model import Micros, Transition
-from gateway.core.records import OutboxOutcome, OutboxRow, OutboxState
+from gateway.core.model import Level, Micros, Transition
+from gateway.core.records import NotificationRow, OutboxOutcome, OutboxRow, OutboxState, Page, Scope
+from gateway.store.queries import decode_cursor, encode_cursor, within
 from gateway.store.schema import OPEN, outbox, transitions
 
 _TRANSITION = msgspec.json.Decoder(Transition)
@@ -93,3 +94,45 @@ def rows(connection: sa.Connection, state: OutboxState, limit: int) -> list[tupl
         .limit(limit)
     )
     return [(f"{row.alarm_id}/{row.rev}/{row.receiver}", row.error) for row in connection.execute(statement)]
+
+
+def page(
+    connection: sa.Connection, state: OutboxState | None, limit: int, cursor: str | None, scope: Scope
+) -> Page[NotificationRow]:
+    """Notifications for people to look at, newest first; pending ones also while they are being sent."""
+    statement = (
+        sa.select(outbox, transitions.c.document)
+        .join(transitions, sa.and_(transitions.c.alarm_id == outbox.c.alarm_id, transitions.c.rev == outbox.c.rev))
+        .order_by(outbox.c.id.desc())
+    )
+    match state:
+        case None:
+            pass
+        case OutboxState.FAILED:
+            # Said as the index says it: a bound value would not be known to fit.
+            statement = statement.where(outbox.c.state == sa.literal_column(f"'{OutboxState.FAILED.value}'"))
+        case OutboxState.PENDING | OutboxState.SENDING:
+            statement = statement.where(_IS_OPEN)
+        case OutboxState.DELIVERED:
+            statement = statement.where(outbox.c.state == state.value)
+    if scope:
+        statement = statement.where(within(scope, transitions.c.asset))
+    if cursor is not None:
+        statement = statement.where(outbox.c.id < decode_cursor(cursor, (int,))[0])
+    found = connection.execute(statement.limit(limit + 1)).all()
+    items = [
+        NotificationRow(
+            row.id,
+            OutboxState(row.state),
+            row.receiver,
+            Level(row.level),
+            row.attempts,
+            row.created_at,
+            row.due_at,
+            row.ended_at,
+            row.error,
+            _TRANSITION.decode(row.document),
+        )
+        for row in found[:limit]
+    ]
+    return Page(items, encode_cursor([items[-1].id]) if len(found) > limit else None)

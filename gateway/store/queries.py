@@ -28,7 +28,7 @@ from gateway.core.records import (
     Scope,
     StrangerRow,
 )
-from gateway.store import schema
+from gateway.store import dialect, schema
 from gateway.store.writer import NORMAL_RANK
 
 Key = TypeVar("Key")
@@ -38,6 +38,7 @@ _TRANSITION = msgspec.json.Decoder(Transition)
 _ASSET = msgspec.json.Decoder(Asset)
 _DEVICE = msgspec.json.Decoder(Device)
 
+REPLAYED = "replay of "  # how the source of a frame begins that was offered again (core.processor)
 _SNAPSHOT_PART = 1000  # rows read at once when everything is wanted
 
 
@@ -60,7 +61,7 @@ def alarms(connection: sa.Connection, wanted: AlarmFilter, limit: int, cursor: s
     if wanted.scope:
         statement = statement.where(within(wanted.scope, table.c.asset))
     if cursor is not None:
-        rank, changed_at, alarm_id = _key(cursor, (int, int, str))
+        rank, changed_at, alarm_id = decode_cursor(cursor, (int, int, str))
         statement = statement.where(
             sa.or_(
                 table.c.rank > rank,
@@ -90,7 +91,7 @@ def history(connection: sa.Connection, alarm_id: str, limit: int, cursor: str | 
     table = schema.transitions
     statement = sa.select(table.c.document, table.c.rev).where(table.c.alarm_id == alarm_id)
     if cursor is not None:
-        statement = statement.where(table.c.rev < _key(cursor, (int,))[0])
+        statement = statement.where(table.c.rev < decode_cursor(cursor, (int,))[0])
     rows = connection.execute(statement.order_by(table.c.rev.desc()).limit(limit + 1)).all()
     return Page([_TRANSITION.decode(row.document) for row in rows[:limit]], _cursor(rows, limit, "rev"))
 
@@ -130,7 +131,7 @@ def assets(connection: sa.Connection, wanted: AssetFilter, limit: int, cursor: s
     if wanted.scope:
         statement = statement.where(*_covers(wanted.scope, table))
     if cursor is not None:
-        statement = statement.where(table.c.asset > _key(cursor, (str,))[0])
+        statement = statement.where(table.c.asset > decode_cursor(cursor, (str,))[0])
     rows = connection.execute(statement.limit(limit + 1)).all()
     return Page([_asset_row(row) for row in rows[:limit]], _cursor(rows, limit, "asset"))
 
@@ -140,17 +141,47 @@ def asset(connection: sa.Connection, asset_id: str) -> AssetRow | None:
     return None if row is None else _asset_row(row)
 
 
+def asset_ids(
+    connection: sa.Connection, kinds: Sequence[str], q: str | None, after: str, limit: int, scope: Scope
+) -> list[str]:
+    """Ids behind ``after``, in order; ``q`` is searched in ids and names, of the assets and of their devices."""
+    table, device = schema.assets, schema.devices
+    statement = sa.select(table.c.asset).where(table.c.asset > after).order_by(table.c.asset).limit(limit)
+    if kinds:
+        statement = statement.where(table.c.kind.in_(kinds))
+    if q:
+        kind = connection.dialect.name
+        mounted = sa.exists().where(device.c.asset == table.c.asset, dialect.contains(kind, device.c.device, q))
+        statement = statement.where(sa.or_(table.c.search.contains(q.lower(), autoescape=True), mounted))
+    if scope:
+        statement = statement.where(*_covers(scope, table))
+    return list(connection.execute(statement).scalars())
+
+
 def devices(
-    connection: sa.Connection, of_asset: str | None, limit: int, cursor: str | None, scope: Scope
+    connection: sa.Connection,
+    of_asset: str | None,
+    limit: int,
+    cursor: str | None,
+    scope: Scope,
+    q: str | None = None,
+    profile: str | None = None,
 ) -> Page[Device]:
+    """By id; ``q`` is searched in the ids, the addresses and the assets."""
     table = schema.devices
     statement = sa.select(table.c.document, table.c.device).order_by(table.c.device)
     if of_asset is not None:
         statement = statement.where(table.c.asset == of_asset)
+    if profile is not None:
+        statement = statement.where(table.c.profile == profile)
+    if q:
+        kind = connection.dialect.name
+        columns = (table.c.device, table.c.address, table.c.asset)
+        statement = statement.where(sa.or_(*(dialect.contains(kind, column, q) for column in columns)))
     if scope:
         statement = statement.where(within(scope, table.c.asset))
     if cursor is not None:
-        statement = statement.where(table.c.device > _key(cursor, (str,))[0])
+        statement = statement.where(table.c.device > decode_cursor(cursor, (str,))[0])
     rows = connection.execute(statement.limit(limit + 1)).all()
     return Page([_DEVICE.decode(row.document) for row in rows[:limit]], _cursor(rows, limit, "device"))
 
@@ -202,49 +233,68 @@ def strangers(connection: sa.Connection, limit: int) -> list[StrangerRow]:
 
 
 def rejected(
-    connection: sa.Connection, device: str | None, limit: int, cursor: str | None, scope: Scope
+    connection: sa.Connection,
+    device: str | None,
+    limit: int,
+    cursor: str | None,
+    scope: Scope,
+    code: str | None = None,
+    first_only: bool = False,
 ) -> Page[RejectedRow]:
+    """Newest first; ``first_only``: without those that were offered again and rejected again."""
     table = schema.rejected
     position, index = table.c.position, table.c["index"]
     statement = sa.select(table).order_by(position.desc(), index.desc())
     if device is not None:
         statement = statement.where(table.c.device == device)
+    if code is not None:
+        statement = statement.where(table.c.code == code)
+    if first_only:
+        statement = statement.where(~table.c.source.startswith(REPLAYED))
     if scope:
         ours = sa.exists().where(schema.devices.c.device == table.c.device, within(scope, schema.devices.c.asset))
         statement = statement.where(ours)
     if cursor is not None:
-        last_position, last_index = _key(cursor, (int, int))
+        last_position, last_index = decode_cursor(cursor, (int, int))
         statement = statement.where(
             sa.or_(position < last_position, sa.and_(position == last_position, index < last_index))
         )
     rows = connection.execute(statement.limit(limit + 1)).mappings().all()
-    items = [
-        RejectedRow(
-            position=row["position"],
-            index=row["index"],
-            received_at=row["received_at"],
-            device=row["device"] or None,
-            code=row["code"],
-            reason=row["reason"],
-            kind=row["kind"],
-            source=row["source"],
-            address=row["address"],
-            principal=row["principal"],
-            retained=row["retained"],
-            payload=bytes(row["payload"]),
-            payload_size=row["payload_size"],
-        )
-        for row in rows[:limit]
-    ]
+    items = [_rejected_row(row) for row in rows[:limit]]
     more = len(rows) > limit
     return Page(items, encode_cursor((items[-1].position, items[-1].index)) if more else None)
+
+
+def rejected_frame(connection: sa.Connection, position: int, index: int) -> RejectedRow | None:
+    table = schema.rejected
+    statement = sa.select(table).where(table.c.position == position, table.c["index"] == index)
+    row = connection.execute(statement).mappings().first()
+    return None if row is None else _rejected_row(row)
+
+
+def _rejected_row(row: Any) -> RejectedRow:
+    return RejectedRow(
+        position=row["position"],
+        index=row["index"],
+        received_at=row["received_at"],
+        device=row["device"] or None,
+        code=row["code"],
+        reason=row["reason"],
+        kind=row["kind"],
+        source=row["source"],
+        address=row["address"],
+        principal=row["principal"],
+        retained=row["retained"],
+        payload=bytes(row["payload"]),
+        payload_size=row["payload_size"],
+    )
 
 
 def audit(connection: sa.Connection, limit: int, cursor: str | None) -> Page[AuditRow]:
     table = schema.audit
     statement = sa.select(table).order_by(table.c.id.desc())
     if cursor is not None:
-        statement = statement.where(table.c.id < _key(cursor, (int,))[0])
+        statement = statement.where(table.c.id < decode_cursor(cursor, (int,))[0])
     rows = connection.execute(statement.limit(limit + 1)).all()
     items = [
         AuditRow(row.id, row.at, row.who, row.channel, row.action, row.subject, row.outcome, row.why)
@@ -314,7 +364,7 @@ def _cursor(rows: Sequence[Any], limit: int, names: str) -> str | None:
     return encode_cursor([getattr(rows[limit - 1], name) for name in names.split()])
 
 
-def _key(cursor: str, types: tuple[type, ...]) -> list[Any]:
+def decode_cursor(cursor: str, types: tuple[type, ...]) -> list[Any]:
     """The sort key in a cursor; ValueError when it is not one of ours."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)

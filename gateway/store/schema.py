@@ -55,7 +55,7 @@ transitions = sa.Table(  # every recorded step, with the record after it; foldin
     sa.Column("by", sa.Text),  # the person, when it was one
     sa.Column("document", sa.Text, nullable=False),
 )
-sa.Index("transitions_by_time", transitions.c.at)
+sa.Index("transitions_by_time", transitions.c.at, transitions.c.alarm_id, transitions.c.rev)
 sa.Index("transitions_by_asset", transitions.c.asset, transitions.c.at)
 
 outbox = sa.Table(  # one row a notification a receiver
@@ -90,6 +90,14 @@ sa.Index(
     outbox.c.rev,
     sqlite_where=outbox.c.state.in_(OPEN),
     postgresql_where=outbox.c.state.in_(OPEN),
+)
+
+GIVEN_UP = "failed"
+sa.Index(
+    "outbox_failed",
+    outbox.c.id,
+    sqlite_where=outbox.c.state == GIVEN_UP,
+    postgresql_where=outbox.c.state == GIVEN_UP,
 )
 
 rejected = sa.Table(  # frames that became no readings; a ring by bytes, oldest go first
@@ -166,6 +174,7 @@ audit = sa.Table(  # who, what, to what, why; ``once`` keeps a replay from writi
     sa.Column("why", sa.Text),
     sa.UniqueConstraint("once", name="audit_once"),
 )
+sa.Index("audit_by_time", audit.c.at, audit.c.id)
 
 configurations = sa.Table(  # every bundle of rules and profiles that was ever in force, by its hash
     "configurations",
@@ -245,6 +254,7 @@ handovers = sa.Table(  # the report of a shift, frozen when the leaving shift si
     sa.Column("id", _Id, primary_key=True, autoincrement=True),
     sa.Column("since", sa.BigInteger, nullable=False),
     sa.Column("until", sa.BigInteger, nullable=False),
+    sa.Column("scope", sa.Text, nullable=False),  # whose shift: core.records.Scope as JSON
     sa.Column("report", sa.Text, nullable=False),
     sa.Column("left_by", sa.Text, nullable=False),
     sa.Column("left_at", sa.BigInteger, nullable=False),
@@ -265,5 +275,7 @@ rule_changes = sa.Table(  # every change of a rule made through the API: null be
     sa.Column("before", sa.Text),
     sa.Column("after", sa.Text),
     sa.Column("undoes", sa.BigInteger),  # the id of the change it takes back
+    sa.Column("kept", sa.Boolean, nullable=False),  # ``after`` is a file of the console's; else the rule files count
+    sa.Column("settled", sa.Boolean, nullable=False),  # that file is as this row says
 )
 sa.Index("rule_changes_by_rule", rule_changes.c.rule, rule_changes.c.id)

@@ -87,6 +87,7 @@ def _console() -> None:
         sa.Column("id", _ID, autoincrement=True, nullable=False),
         sa.Column("since", sa.BigInteger(), nullable=False),
         sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("report", sa.Text(), nullable=False),
         sa.Column("left_by", sa.Text(), nullable=False),
         sa.Column("left_at", sa.BigInteger(), nullable=False),
@@ -106,6 +107,8 @@ def _console() -> None:
         sa.Column("before", sa.Text(), nullable=True),
         sa.Column("after", sa.Text(), nullable=True),
         sa.Column("undoes", sa.BigInteger(), nullable=True),
+        sa.Column("kept", sa.Boolean(), nullable=False),
+        sa.Column("settled", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("rule_changes_by_rule", "rule_changes", ["rule", "id"], unique=False)
@@ -126,7 +129,12 @@ def _transitions() -> None:
     with op.batch_alter_table("transitions") as table:
         for name, type_ in columns.items():
             table.alter_column(name, existing_type=type_, nullable=False)
+    op.drop_index("transitions_by_time", table_name="transitions")
+    op.create_index("transitions_by_time", "transitions", ["at", "alarm_id", "rev"], unique=False)
     op.create_index("transitions_by_asset", "transitions", ["asset", "at"], unique=False)
+    op.create_index("audit_by_time", "audit", ["at", "id"], unique=False)
+    failed = sa.text("state = 'failed'")
+    op.create_index("outbox_failed", "outbox", ["id"], unique=False, sqlite_where=failed, postgresql_where=failed)
 
 
 _FILL_SQLITE = """

@@ -23,8 +23,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import apsw
 
@@ -47,6 +48,8 @@ VACUUM_PAGES = 256  # … they are given back to the file system, 1 MB a step
 QUARANTINE_BYTES = 64 << 20  # damaged payloads kept for inspection; beyond it only their place and reason
 CHECK_S = 4.0  # the longest the structure check may take at open (1.5 GB here); rows prove themselves anyway
 POSITION_LEAP = 1_000  # no crash leaves so many damaged batches at the end
+SEARCH_S = 2.0  # the longest that somebody at the console waits for what a device said last …
+SEARCH_BYTES = 256 << 20  # … and the most that is read for it: an hour of a county
 BUSY_MS = 5_000  # a reader that recovers the WAL index holds the others for milliseconds
 
 _INSERT = f"INSERT INTO batch ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -69,6 +72,18 @@ class _Chunk:
     intact: list[tuple[int, list[Frame]]] = field(default_factory=list)
     damaged: list[tuple[int, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """What ``search_back`` came upon, newest first: (position, index, frame, what ``look`` made of it). It looked
+    through ``frames`` frames, back to the one received at ``back_to`` (None: there are none); ``whole``: that is the
+    journal's first."""
+
+    items: list[tuple[int, int, Frame, T]]
+    back_to: Micros | None
+    frames: int
+    whole: bool
 
 
 class EmbeddedJournal:
@@ -162,6 +177,24 @@ class EmbeddedJournal:
             for position, frames in chunk.intact:
                 yield position, frames
             after = chunk.reached
+
+    async def search_back(
+        self,
+        marks: Sequence[bytes],
+        look: Callable[[Frame], T | None],
+        limit: int,
+        *,
+        seconds: float = SEARCH_S,
+        size: int = SEARCH_BYTES,
+    ) -> Found[T]:
+        """The newest ``limit`` frames of which ``look`` makes something, from the end backwards; gives up after so many
+        ``seconds`` or bytes. Only frames in whose address or payload one of ``marks`` stands are looked at. ``look``
+        runs in a reader thread. Damaged batches are passed over; finding and telling them is ``read``'s.
+
+        Raises StorageFailed when SQLite itself cannot read the file.
+        """
+        work = partial(self._search_back, tuple(marks), look, limit, time.monotonic() + seconds, size)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
     async def release(self, upto: int) -> None:
         """Delete batches up to ``upto``, all but the newest one (it carries the position and the chain onwards).
@@ -409,6 +442,48 @@ class EmbeddedJournal:
         except apsw.Error as error:
             raise _storage_failed(self._path, error) from error
 
+    def _search_back(
+        self, marks: tuple[bytes, ...], look: Callable[[Frame], T | None], limit: int, until: float, size: int
+    ) -> Found[T]:
+        items: list[tuple[int, int, Frame, T]] = []
+        before, frames, back_to = self.last_position + 1, 0, None
+        try:
+            while size > 0 and time.monotonic() < until:
+                rows = self._chunk_before(before)
+                if not rows:
+                    return Found(items, back_to, frames, True)
+                for batch in rows:
+                    before, frames = batch.position, frames + batch.frames
+                    back_to = batch.first_at
+                    size -= len(batch.payload)
+                    for index, frame in _marked(batch, marks):
+                        made = look(frame)
+                        if made is not None:
+                            items.append((batch.position, index, frame, made))
+                            if len(items) >= limit:
+                                return Found(items, frame.received_at, frames, False)
+        except apsw.Error as error:
+            raise _storage_failed(self._path, error) from error
+        return Found(items, back_to, frames, False)
+
+    def _chunk_before(self, position: int) -> list[Batch]:
+        """Intact batches before ``position``, newest first; [] when there are none."""
+        query = f"SELECT {COLUMNS} FROM batch WHERE position < ? ORDER BY position DESC"
+        while True:
+            rows: list[Batch] = []
+            size = seen = 0
+            with self._reader() as db:
+                for row in db.execute(query, (position,)):
+                    position, seen = row[0], seen + 1
+                    batch = Batch(*row)
+                    if find_damage(batch) is None:
+                        rows.append(batch)
+                        size += len(batch.payload)
+                    if seen >= CHUNK_BATCHES or size >= CHUNK_BYTES:
+                        break
+            if rows or not seen:
+                return rows
+
     @contextlib.contextmanager
     def _reader(self) -> Iterator[Any]:
         db = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
@@ -454,6 +529,21 @@ def _examine(rows: Sequence[Batch], known: set[int], start: int, reached: int) -
             chunk.notes.append(_told(position, "does not follow the batch before it: one of the two was rewritten"))
         previous = row
     return chunk
+
+
+def _marked(batch: Batch, marks: tuple[bytes, ...]) -> Iterator[tuple[int, Frame]]:
+    """(index, frame) of the frames with one of ``marks`` in them, newest first. A batch without any is not unpacked."""
+    if not any(mark in batch.payload for mark in marks):
+        return
+    try:
+        frames = open_batch(batch)
+    except ValueError:
+        return
+    for index in range(len(frames) - 1, -1, -1):
+        frame = frames[index]
+        address = frame.address.encode()
+        if any(mark in address or mark in frame.payload for mark in marks):
+            yield index, frame
 
 
 def _told(position: int, reason: str) -> str:

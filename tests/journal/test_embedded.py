@@ -13,7 +13,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from gateway.core.model import Frame
+from gateway.core.model import Frame, FrameKind
 from gateway.errors import StorageFailed
 from gateway.journal import embedded
 from gateway.journal.embedded import EmbeddedJournal, sync_probe
@@ -257,4 +257,73 @@ async def test_after_a_disk_error_nothing_is_acknowledged(tmp_path: Path, inject
     assert journal.last_position >= acknowledged[-1]
     assert await everything(journal) == as_written(range(1, journal.last_position + 1))
     assert journal.damage == []
+    await journal.close()
+
+
+# -- looking back -----------------------------------------------------------------------------------------------------
+
+
+def said(device: str, at: int) -> Frame:
+    return Frame(FrameKind.MQTT, "main", f"citywatch/v1/lamp/{device}/telemetry", b"x%d" % at, at)
+
+
+async def spoken(folder: Path, batches: int) -> EmbeddedJournal:
+    """A batch a second: lamp-1 twice in every tenth, others in all."""
+    journal = await EmbeddedJournal.open(folder)
+    for second in range(1, batches + 1):
+        frames = [said("lamp-2", second), said("lamp-3", second)]
+        if second % 10 == 0:
+            frames[1:1] = [said("lamp-1", second), said("lamp-1", second)]
+        await journal.append(frames)
+    return journal
+
+
+def lamp_1(frame: Frame) -> str | None:
+    return frame.payload.decode() if "/lamp-1/" in frame.address else None
+
+
+async def test_the_newest_frames_of_a_device_are_found_from_the_end_backwards(tmp_path: Path) -> None:
+    journal = await spoken(tmp_path, 300)
+    found = await journal.search_back([b"lamp-1"], lamp_1, 3)
+    assert [(position, index, made) for position, index, _, made in found.items] == [
+        (300, 2, "x300"),
+        (300, 1, "x300"),
+        (290, 2, "x290"),
+    ]
+    assert (found.back_to, found.whole) == (290, False)
+    found = await journal.search_back([b"lamp-1"], lamp_1, 1000)
+    assert (len(found.items), found.back_to, found.frames, found.whole) == (60, 1, 660, True)
+    nothing = await journal.search_back([b"lamp-9"], lamp_1, 3)
+    assert (nothing.items, nothing.back_to, nothing.whole) == ([], 1, True)
+    await journal.close()
+
+
+async def test_a_search_gives_up_after_its_time_or_its_bytes_and_says_how_far_it_came(tmp_path: Path) -> None:
+    journal = await spoken(tmp_path, 300)
+    found = await journal.search_back([b"lamp-1"], lamp_1, 1000, size=5_000)
+    assert not found.whole
+    assert found.back_to is not None
+    assert 1 < found.back_to < 300
+    assert found.items
+    out_of_time = await journal.search_back([b"lamp-1"], lamp_1, 1000, seconds=0)
+    assert (out_of_time.items, out_of_time.back_to, out_of_time.whole) == ([], None, False)
+    await journal.close()
+
+
+async def test_a_search_passes_over_damage_and_what_was_released_and_tells_nobody(tmp_path: Path) -> None:
+    journal = await spoken(tmp_path, 100)
+    await journal.release(40)
+    with apsw.Connection(str(tmp_path / "journal.db")) as other:
+        other.execute("UPDATE batch SET payload = zeroblob(length(payload)) WHERE position = 90")
+    found = await journal.search_back([b"lamp-1"], lamp_1, 1000)
+    assert [position for position, index, _, _ in found.items if index == 2] == [100, 80, 70, 60, 50]
+    assert (found.back_to, found.whole) == (41, True)
+    assert journal.damage == []
+    await journal.close()
+
+
+async def test_an_empty_journal_has_nothing_to_look_through(tmp_path: Path) -> None:
+    journal = await EmbeddedJournal.open(tmp_path)
+    found = await journal.search_back([b"lamp-1"], lamp_1, 5)
+    assert (found.items, found.back_to, found.frames, found.whole) == ([], None, 0, True)
     await journal.close()

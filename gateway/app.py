@@ -67,6 +67,7 @@ from gateway.sources.hj212 import Hj212Options, Hj212Source
 from gateway.sources.modbus import ModbusEndpoint, ModbusOptions, ModbusSource, ModbusUnit, endpoints
 from gateway.sources.mqtt import MqttOptions, MqttSource
 from gateway.store.store import Store
+from gateway.trials import Trials
 from gateway.view import GatewayView
 
 log = structlog.get_logger("gateway")
@@ -140,7 +141,7 @@ class Gateway:
         self.settings = settings
         self._make_clock = make_clock
         self.on_transitions: Callable[[Sequence[Transition]], None] | None = None
-        self._config_file = config_file
+        self.config_file = config_file
         self._use(self.read_files())
         self._base_map = load_base_map(settings.console.map)
         self._lock = DataLock(settings.data)
@@ -152,6 +153,7 @@ class Gateway:
         self._reload_wanted = asyncio.Event()
         self.reloading = asyncio.Lock()
         self.rulebook = Rulebook(self)
+        self.trials = Trials(self)
         self.reload_mistakes: list[Mistake] = []
         self.mqtt: list[MqttSource] = []
         self.modbus: ModbusSource | None = None
@@ -243,6 +245,7 @@ class Gateway:
                 create_app(self.view, self.feed, pages, self._base_map),
                 self.settings.console.host,
                 self.settings.console.port,
+                trusted_proxies=self.settings.console.trusted_proxies,
             )
             await console.start()
             helpers.append(group.create_task(console.run(), name="console"))
@@ -250,6 +253,7 @@ class Gateway:
             helpers.append(group.create_task(self._monitor(group), name="monitor"))
             helpers.append(group.create_task(self._keep_configuration(), name="configuration"))
             helpers.append(group.create_task(self._watch_rules(), name="rule files"))
+            helpers.append(group.create_task(self.trials.run(), name="trials of rules"))
             helpers.append(group.create_task(self._watch_assets(), name="asset files"))
             helpers.append(group.create_task(self._keep_history(), name="history upkeep"))
             token = await self.store.first_token(self.clock.now())
@@ -345,6 +349,8 @@ class Gateway:
         addresses = self.addresses
         if on_ready is None and addresses.first_token is not None:  # before anybody is told that we are ready
             print(f"first token, shown only now (administrator): {addresses.first_token}", flush=True)
+            config = f" --config {self.config_file}" if self.config_file is not None else ""
+            print(f"make the first person who signs in: citywatch user add NAME --role admin{config}", flush=True)
         running = {"pid": os.getpid(), "console_url": addresses.console_url, "mqtt_url": addresses.mqtt_url}
         path = self.settings.data / "run.json"
         beside = path.with_suffix(".part")

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from gateway import __version__, disk
 from gateway.config.assets import load_assets
 from gateway.console.port import Health, OidcOptions, Part, PointView, RawRow, Records, StepRow
+from gateway.console.rule_port import Rulebook, Trials
 from gateway.core.component_code import Layout
 from gateway.core.load import FloodWatch
 from gateway.core.modbus_write import write_request
@@ -23,9 +24,11 @@ from gateway.core.model import SECOND, Asset, Command, CommandDone, Device, IsaS
 from gateway.core.processor import GATEWAY
 from gateway.core.vocabulary import unit_of
 from gateway.core.why import Explanation
+from gateway.equipment import LiveEquipment
 from gateway.errors import CommandRefused, ConfigError, Mistake, Rejected, Unavailable
 from gateway.live_city import LiveCity
 from gateway.selfwatch import DISK_FULL
+from gateway.upkeep import LiveUpkeep
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,6 +53,8 @@ class GatewayView:
         self._metrics = prometheus.CollectorRegistry()
         self._metrics.register(_Figures(self))
         self._load = FloodWatch()
+        self.equipment = LiveEquipment(gateway.pipeline, gateway.journal, lambda: gateway.modbus, self.now)
+        self.upkeep = LiveUpkeep(gateway)
         self.city = LiveCity(lambda: gateway.pipeline.processor)
         self.newest: deque[Transition] = deque(maxlen=50)
 
@@ -58,6 +63,14 @@ class GatewayView:
     @property
     def records(self) -> Records:
         return self._gateway.store
+
+    @property
+    def rulebook(self) -> Rulebook:
+        return self._gateway.rulebook
+
+    @property
+    def trials(self) -> Trials:
+        return self._gateway.trials
 
     @property
     def component_code_layout(self) -> Layout | None:

@@ -10,16 +10,36 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import __version__
-from gateway.console import alarms, city, load, map, models, people, problems, system
+from gateway.console import (
+    alarms,
+    city,
+    devices,
+    journal,
+    load,
+    map,
+    models,
+    notes,
+    oidc,
+    operation,
+    overview,
+    people,
+    places,
+    problems,
+    rules,
+    shift,
+    system,
+)
 from gateway.console.feed import Feed
 from gateway.console.gate import Gate
 from gateway.console.pages import Pages, is_page
 from gateway.console.port import ConsolePort
+from gateway.console.sheets import MEDIA_TYPES, XLSX
 from gateway.core.base_map import NO_BASE, BaseMap
 
 COMPRESS_FROM = 1_000  # bytes
 COMPRESS_LEVEL = 1  # a page of 1,000 alarms, 0.9 MB: 1.3 ms (level 6: 2.9) beside 11 ms for making it
 COMPRESS_ASIDE = 128 << 10  # bytes from which a thread compresses
+PACKED = ("application/octet-stream", "application/vnd.pmtiles", MEDIA_TYPES[XLSX])  # as small as they will be
 
 DESCRIPTION = """Live alarms, assets and readings of a city.
 
@@ -71,12 +91,21 @@ def _application(gateway: ConsolePort, feed: Feed, pages: Pages, base: BaseMap) 
     door = people.Door(gateway, gate)
     app.include_router(system.public_routes(gateway), prefix=v1)
     app.include_router(people.public_routes(gateway, door), prefix=v1)
+    app.include_router(oidc.routes(gateway, door), prefix=v1)
     routers = (
         alarms.routes(gateway),
         city.routes(gateway),
+        devices.routes(gateway),
+        journal.routes(gateway),
         load.routes(gateway),
         map.routes(gateway, base),
+        overview.routes(gateway),
+        notes.routes(gateway),
+        operation.routes(gateway),
         people.routes(gateway, gate, door),
+        rules.routes(gateway),
+        places.routes(gateway),
+        shift.routes(gateway),
         system.routes(gateway, feed, gate),
     )
     for router in routers:
@@ -88,7 +117,7 @@ def _application(gateway: ConsolePort, feed: Feed, pages: Pages, base: BaseMap) 
         minimum_size=COMPRESS_FROM,
         compresslevel=COMPRESS_LEVEL,
         thread_minimum_size=COMPRESS_ASIDE,
-        exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/octet-stream", "application/vnd.pmtiles"),
+        exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, *PACKED),
     )
     return app, gate
 

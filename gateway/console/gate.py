@@ -1,8 +1,9 @@
 """The door of the console: nothing behind it is reached without a name, but for what is listed as public here.
 
 Two ways to show who one is: ``Authorization: Bearer <token>`` for programs; for browsers a session cookie, given for a
-token by ``POST /api/v1/session``. A write with a cookie must also prove that our own page made it: the header
-``X-Citywatch``, which another site cannot send unasked, and an ``Origin`` that is this very host.
+password or a token by ``POST /api/v1/session``. A write with a cookie must also prove that our own page made it: the
+header ``X-Citywatch``, which another site cannot send unasked, and an ``Origin`` that is this very host. Who has a
+password that somebody else made may do nothing but change it.
 
 The door also caps bodies, and puts the security headers on every answer.
 """
@@ -22,7 +23,7 @@ from gateway.console.pages import is_page
 from gateway.console.port import ConsolePort
 from gateway.console.problems import Problem, problem_response
 from gateway.core.model import SECOND, Asset, Micros
-from gateway.core.records import EVERYWHERE, Role, TokenRow
+from gateway.core.records import EVERYWHERE, Identity, Role, SignedInBy
 from gateway.core.records import Scope as Area
 
 MAX_BODY = 64 << 10  # the longest body is an action with a comment of 1,000 characters
@@ -30,7 +31,12 @@ TRUST_FOR: Micros = 2 * SECOND  # how long a token looked up is believed; a revo
 REMEMBERED = 1000  # tokens and sessions in use at the same time
 MAX_SECRET = 200  # ours have 46 characters
 
-PUBLIC_PATHS = frozenset({"/openapi.json", "/api/v1/health"})  # beside the pages
+PUBLIC_PATHS = frozenset(  # beside the pages
+    {"/openapi.json", "/api/v1/health", "/api/v1/sign-in-ways", "/api/v1/oidc/start", "/api/v1/oidc/callback"}
+)
+WITH_A_FOREIGN_PASSWORD = frozenset(  # somebody else knows it: what is allowed all the same
+    {("GET", "/api/v1/session"), ("DELETE", "/api/v1/session"), ("PUT", "/api/v1/session/password")}
+)
 PUBLIC_METHODS = {"/api/v1/session": frozenset({"POST"})}
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -57,6 +63,9 @@ class Principal(msgspec.Struct, frozen=True):
     channel: str
     session: str | None = None
     scope: Area = EVERYWHERE
+    full_name: str = ""
+    must_change: bool = False
+    by: SignedInBy = SignedInBy.TOKEN
 
 
 class Gate:
@@ -69,7 +78,8 @@ class Gate:
         self._gateway = gateway
         policy = POLICY.format(tiles=tiles and f" {tiles}")
         self._headers = {"Content-Security-Policy": policy} | HEADERS
-        self._known: OrderedDict[tuple[str, str], tuple[Micros, TokenRow | None]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], tuple[Micros, Identity]] = OrderedDict()
+        self._forgotten = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,6 +93,8 @@ class Gate:
                     raise Problem("unauthenticated")
                 if principal.session is not None and scope["method"] not in SAFE_METHODS:
                     same_site(scope, headers)
+                if principal.must_change and (scope["method"], scope["path"]) not in WITH_A_FOREIGN_PASSWORD:
+                    raise Problem("must_change")
             scope.setdefault("state", {})["principal"] = principal
             receive = _capped(scope, headers, receive)
         except Problem as problem:
@@ -94,37 +106,50 @@ class Gate:
         authorization = headers.get("authorization")
         if authorization is not None:
             scheme, _, secret = authorization.partition(" ")
-            row = await self._look_up("token", secret.strip()) if scheme.lower() == "bearer" else None
-            return None if row is None else Principal(row.name, row.role, "api", None, row.scope)
-        session_id = _cookie(headers, cookie_name(secure))
-        row = await self._look_up("session", session_id) if session_id else None
-        return None if row is None else Principal(row.name, row.role, "console", session_id, row.scope)
+            found = await self._look_up("token", secret.strip()) if scheme.lower() == "bearer" else None
+            return None if found is None else _principal(found, "api", None)
+        session_id = cookie(headers, cookie_name(secure))
+        found = await self._look_up("session", session_id) if session_id else None
+        return None if found is None else _principal(found, "console", session_id)
 
     async def still_good(self, principal: Principal, headers: Headers, *, secure: bool) -> bool:
         """The same principal would be let in now."""
         return await self.identify(headers, secure=secure) == principal
 
     def forget(self) -> None:
-        """A token or session was ended here: look everything up afresh."""
+        """A token, user or session was ended or changed here: look everything up afresh."""
         self._known.clear()
+        self._forgotten += 1
 
-    async def _look_up(self, kind: str, secret: str) -> TokenRow | None:
+    async def _look_up(self, kind: str, secret: str) -> Identity | None:
         if not secret or len(secret) > MAX_SECRET:
             return None
         now = self._gateway.now()
         known = self._known.get((kind, secret))
         if known is not None and now - known[0] < TRUST_FOR:
             return known[1]
-        records = self._gateway.records
-        row = await (records.token(secret, now) if kind == "token" else records.session(secret, now))
-        if row is None:
+        forgotten = self._forgotten
+        found = await self._ask(kind, secret, now)
+        if found is None:
             self._known.pop((kind, secret), None)  # what is not known is not remembered: guessing fills nothing
-        else:
-            self._known[kind, secret] = (now, row)
+        elif forgotten == self._forgotten:  # else this may be how it was before a change
+            self._known[kind, secret] = (now, found)
             self._known.move_to_end((kind, secret))
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
-        return row
+        return found
+
+    async def _ask(self, kind: str, secret: str, now: Micros) -> Identity | None:
+        if kind == "session":
+            return await self._gateway.records.session(secret, now)
+        row = await self._gateway.records.token(secret, now)
+        return None if row is None else Identity(row.name, row.role, row.scope, SignedInBy.TOKEN)
+
+
+def _principal(found: Identity, channel: str, session: str | None) -> Principal:
+    return Principal(
+        found.name, found.role, channel, session, found.scope, found.full_name, found.must_change, found.by
+    )
 
 
 def is_public(method: str, path: str) -> bool:
@@ -199,7 +224,8 @@ def visible_device(request: Request, gateway: ConsolePort, device_id: str) -> No
         raise Problem("not_found", f"there is no device {device_id!r}")
 
 
-def _cookie(headers: Headers, name: str) -> str | None:
+def cookie(headers: Headers, name: str) -> str | None:
+    """The value of a cookie that was sent."""
     raw = headers.get("cookie")
     if raw is None or len(raw) > 8192:
         return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import (
-    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -417,30 +416,6 @@ class HealthView(Out):
     parts: dict[str, PartView]
 
 
-class WhoView(Out):
-    """Who the console takes you for."""
-
-    name: str
-    role: RoleName
-
-
-class TokenView(Out):
-    token_id: str
-    name: str
-    role: RoleName
-    created_at: Time
-    expires_at: Time | None
-    revoked_at: Time | None
-
-
-class NewTokenView(Out):
-    """``token`` is shown this once and never again."""
-
-    token: str
-    name: str
-    role: RoleName
-
-
 class ProblemView(Out):
     """RFC 9457."""
 
@@ -519,10 +494,6 @@ class Assigning(In):
     comment: MaybeWords = None
 
 
-class SignIn(In):
-    token: Annotated[str, Field(min_length=1, max_length=200)]
-
-
 class Claim(In):
     """What an unregistered device is, and where. ``device``: the id it gets; its name on the wire when left out."""
 
@@ -539,9 +510,3 @@ class WritePoint(In):
 
     value: StrictBool | StrictInt | StrictFloat | Annotated[StrictStr, Field(max_length=200)]
     why: Annotated[str, Field(min_length=1, max_length=500)]
-
-
-class NewToken(In):
-    name: Annotated[str, Field(pattern=r"^[\w.@-]{1,64}$")]
-    role: RoleName
-    expires_at: AwareDatetime | None = None

@@ -13,9 +13,24 @@ from typing import Protocol
 import msgspec
 
 from gateway.console.desk import Desk
+from gateway.console.equipment import Equipment
+from gateway.console.rule_port import Rulebook, RuleChanges, Trials
+from gateway.console.upkeep import Upkeep
+from gateway.core.bands import Band
 from gateway.core.component_code import Layout
 from gateway.core.load import FloodWatch
-from gateway.core.model import AlarmRecord, Asset, Command, CommandDone, Device, Micros, Quality, Transition, Value
+from gateway.core.model import (
+    AlarmRecord,
+    Asset,
+    Command,
+    CommandDone,
+    Device,
+    Level,
+    Micros,
+    Quality,
+    Transition,
+    Value,
+)
 from gateway.core.points import PointState
 from gateway.core.records import (
     EVERYWHERE,
@@ -137,6 +152,26 @@ class OidcOptions(msgspec.Struct, frozen=True):
     default_role: Role | None = None
 
 
+class Figures(Protocol):
+    """Figures out of the recorded steps."""
+
+    async def alarms_by(
+        self, since: Micros, until: Micros, width: Micros, scope: Scope = EVERYWHERE
+    ) -> list[tuple[Micros, Level, int]]:
+        """(begin, level, count) of the alarms that asked for attention, in periods of ``width``."""
+        ...
+
+    async def raised(self, rule: str, kind: str, since: Micros) -> dict[str, int]:
+        """By asset of ``kind``: how often since then its alarm of ``rule`` asked for attention, annunciated or not."""
+        ...
+
+    async def bands(
+        self, asset: str, rules: Sequence[str] | None, since: Micros, until: Micros, limit: int
+    ) -> tuple[list[Band], bool]:
+        """When alarms of an asset stood, and whether more than ``limit`` steps were left out."""
+        ...
+
+
 class Records(Protocol):
     """The store's questions; ValueError for a cursor that is not of that list, Unavailable when it takes too long."""
 
@@ -145,6 +180,12 @@ class Records(Protocol):
 
     @property
     def desk(self) -> Desk: ...
+
+    @property
+    def figures(self) -> Figures: ...
+
+    @property
+    def rule_changes(self) -> RuleChanges: ...
 
     async def alarms(self, wanted: AlarmFilter, limit: int, cursor: str | None = None) -> Page[AlarmRecord]: ...
     async def alarm(self, alarm_id: str) -> AlarmRecord | None: ...
@@ -201,8 +242,15 @@ class City(Protocol):
         """The newest live reading; None when there was none yet."""
         ...
 
-    def unheard(self, asset_id: str, intervals: float) -> bool:
-        """Whether all its devices were quiet for more than so many of their expected intervals."""
+    def devices(self) -> Sequence[Device]: ...
+
+    def quiet(self, asset_id: str) -> float | None:
+        """For how many of its expected intervals its device that was heard last has been quiet; None when it has no
+        device with an interval."""
+        ...
+
+    def heard(self, device_id: str, intervals: float) -> bool | None:
+        """Whether a device was heard within so many of its expected intervals; None for one that has none."""
         ...
 
 
@@ -220,6 +268,16 @@ class ConsolePort(Protocol):
         ...
 
     @property
+    def rulebook(self) -> Rulebook:
+        """The rules in force, and how they are changed."""
+        ...
+
+    @property
+    def trials(self) -> Trials:
+        """How texts of rules are tried."""
+        ...
+
+    @property
     def component_code_layout(self) -> Layout | None:
         """How this city numbers its components; None when the settings do not say."""
         ...
@@ -227,6 +285,16 @@ class ConsolePort(Protocol):
     @property
     def site_name(self) -> tuple[str, str]:
         """What the city calls this, in Chinese and in English."""
+        ...
+
+    @property
+    def equipment(self) -> Equipment:
+        """Devices, what they say and how they are asked."""
+        ...
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """The gateway and its files."""
         ...
 
     @property

@@ -16,7 +16,7 @@ from gateway.core.agreement import Agreement
 from gateway.core.component_code import Layout, parse_component_code
 from gateway.core.load import Flood, FloodWatch, LoadReport
 from gateway.core.model import AlarmRecord, Asset, Device, Level, Micros, Transition, Value
-from gateway.core.records import AssetRow, AuditRow, RejectedRow, StrangerRow, TokenRow
+from gateway.core.records import AssetRow, AuditRow, RejectedRow, StrangerRow
 from gateway.core.why import Explanation
 
 COLOURS = {Level.I: "red", Level.II: "orange", Level.III: "yellow", Level.IV: "blue"}
@@ -320,24 +320,16 @@ def audit(row: AuditRow) -> dict[str, Any]:
     }
 
 
-def token(row: TokenRow) -> dict[str, Any]:
-    return {
-        "token_id": row.token_id,
-        "name": row.name,
-        "role": row.role.word,
-        "created_at": iso(row.created_at),
-        "expires_at": iso_or_none(row.expires_at),
-        "revoked_at": iso_or_none(row.revoked_at),
-    }
-
-
-def health(report: Health) -> dict[str, Any]:
+def health(report: Health, *, inside: bool) -> dict[str, Any]:
+    """``inside``: with what only those may know who see the whole city; a stranger learns which part is not well."""
     return {
         "status": "ok" if report.ok else "failing",
         "version": report.version,
         "now": iso(report.now),
         "started_at": iso(report.started_at),
-        "reasons": [f"{part.name}: {part.text or 'not well'}" for part in report.parts if not part.ok],
+        "reasons": [f"{part.name}: {(inside and part.text) or 'not well'}" for part in report.parts if not part.ok],
         "rates": report.rates,
-        "parts": {part.name: {"ok": part.ok, "text": part.text, "figures": part.figures} for part in report.parts},
+        "parts": {
+            part.name: {"ok": part.ok, "text": part.text, "figures": part.figures} for part in report.parts if inside
+        },
     }

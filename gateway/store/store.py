@@ -35,6 +35,7 @@ from gateway.core.records import (
     AssetRow,
     AuditRow,
     CommandRow,
+    Identity,
     Known,
     OutboxOutcome,
     OutboxRow,
@@ -48,7 +49,11 @@ from gateway.core.records import (
 )
 from gateway.errors import StorageFailed, Unavailable
 from gateway.store import access, dialect, migrate, outbox, queries
+from gateway.store.desk import Desk
+from gateway.store.figures import Figures
+from gateway.store.people import People
 from gateway.store.rejected import RejectedRing
+from gateway.store.rule_changes import RuleChanges
 from gateway.store.schema import configurations, progress
 from gateway.store.writer import EventWriter
 
@@ -86,6 +91,10 @@ class Store:
         self._failed: StorageFailed | None = None
         self._configuration: str | None = None
         self.schema_before: str | None = None
+        self.people = People(self._read, self._write)
+        self.desk = Desk(self._read, self._write)
+        self.figures = Figures(self._read)
+        self.rule_changes = RuleChanges(self._read, self._write, lambda c, lines: self._events.audit(c, lines))
 
     @classmethod
     async def open(
@@ -96,18 +105,22 @@ class Store:
         for_simulated: frozenset[str] = frozenset(),
         rejected_bytes: int = 64 << 20,
         rejected_bytes_device: int = 2 << 20,
+        beside: bool = False,
     ) -> Store:
         """Open or create the store in a data folder, or at a database URL; checks the file and runs migrations.
 
         ``receivers`` may be replaced at any time (attribute). ``for_simulated``: the only ones that are ever told of
         simulated assets, whatever ``receivers`` says. ``rejected_bytes``: budget for rejected frames in all,
         ``rejected_bytes_device`` for those of one device, so that one noisy sensor cannot push out all other evidence.
-        Raises ConfigError for a schema newer than this program, StorageFailed for a damaged file.
+        ``beside``: another process is at home in this store, and a short work is done beside it: nothing is checked or
+        upgraded. Raises ConfigError for a schema newer than this program (``beside``: for any other), StorageFailed for
+        a damaged file.
         """
         store = cls(dialect.url_of(place), receivers, for_simulated, rejected_bytes, rejected_bytes_device)
         try:
-            await store._in_writer(store._open)
+            await store._in_writer(store._open_beside if beside else store._open)
         except BaseException:
+            store.people.close()
             store._writing.shutdown(wait=False)
             store._reading.shutdown(wait=False)
             raise
@@ -115,12 +128,23 @@ class Store:
 
     def _open(self) -> None:
         dialect.private(self._url)
-        synchronous = "OFF" if sabotage.SYNCHRONOUS_OFF else "FULL"
-        self._writer = dialect.writer_engine(self._url, synchronous)
-        self._readers = dialect.reader_engine(self._url)
+        self._connect()
         with self._writer.connect() as connection:
             dialect.check(connection)
         self.schema_before = migrate.upgrade(self._writer)
+        self._prepare()
+
+    def _open_beside(self) -> None:
+        self._connect()
+        migrate.must_be_current(self._writer)
+        self._prepare()
+
+    def _connect(self) -> None:
+        synchronous = "OFF" if sabotage.SYNCHRONOUS_OFF else "FULL"
+        self._writer = dialect.writer_engine(self._url, synchronous)
+        self._readers = dialect.reader_engine(self._url)
+
+    def _prepare(self) -> None:
         kind = self._writer.dialect.name
         self._events = EventWriter(kind, self._rejected)
         # Made once: building one of these costs more than running it.
@@ -142,6 +166,7 @@ class Store:
             self._readers.dispose()
             self._writer.dispose()
 
+        self.people.close()
         await asyncio.get_running_loop().run_in_executor(self._writing, close)
         self._writing.shutdown()
         self._reading.shutdown()
@@ -201,10 +226,16 @@ class Store:
         return await self._read(lambda c: queries.asset(c, asset_id))
 
     async def devices(
-        self, asset: str | None, limit: int, cursor: str | None = None, scope: Scope = EVERYWHERE
+        self,
+        asset: str | None,
+        limit: int,
+        cursor: str | None = None,
+        scope: Scope = EVERYWHERE,
+        q: str | None = None,
+        profile: str | None = None,
     ) -> Page[Device]:
-        """Devices by id; those of one asset when ``asset`` is given."""
-        return await self._read(lambda c: queries.devices(c, asset, limit, cursor, scope))
+        """Devices by id; those of one asset, of one profile, with ``q`` in id, address or asset where it is given."""
+        return await self._read(lambda c: queries.devices(c, asset, limit, cursor, scope, q, profile))
 
     async def everything(self) -> tuple[list[Asset], list[Device]]:
         """All assets and devices, for a start without a snapshot."""
@@ -301,12 +332,14 @@ class Store:
         row = {"name": f"cursor:{name}", "position": position}
         await self._write(lambda c: c.execute(self._exactly, row))
 
-    async def create_token(self, name: str, role: Role, at: Micros, expires_at: Micros | None = None) -> str:
+    async def create_token(
+        self, name: str, role: Role, at: Micros, expires_at: Micros | None = None, scope: Scope = EVERYWHERE
+    ) -> str:
         """A new bearer token, returned this once and never again. ValueError when the name is taken or not a name."""
-        return await self._write(lambda c: access.create_token(c, name, role, at, expires_at))
+        return await self._write(lambda c: access.create_token(c, name, role, at, expires_at, scope))
 
     async def first_token(self, at: Micros) -> str | None:
-        """An administrator's token if there is no usable one yet, else None."""
+        """An administrator's token if there is neither one that can be used nor an administrator, else None."""
         return await self._write(lambda c: access.first_token(c, at))
 
     async def tokens(self) -> list[TokenRow]:
@@ -322,11 +355,18 @@ class Store:
 
     async def create_session(self, secret: str, now: Micros, lasts: Micros) -> str | None:
         """A new session id for the owner of a token, None when the token is not good."""
-        return await self._write(lambda c: access.create_session(c, secret, now, lasts))
+        return await self._write(lambda c: access.create_token_session(c, secret, now, lasts))
 
-    async def session(self, session_id: str, now: Micros) -> TokenRow | None:
-        """Whose session this is; None when unknown, over, or its token is not good any more."""
-        return await self._read(lambda c: access.session(c, session_id, now))
+    async def session(self, session_id: str, now: Micros) -> Identity | None:
+        """Whose session this is; None when unknown, over, long unused, or what it was given for is not good any
+        more. To ask is to use it."""
+        found = await self._read(lambda c: access.session(c, session_id, now))
+        if found is None:
+            return None
+        identity, write_down = found
+        if write_down:
+            await self._write(lambda c: access.seen(c, session_id, now))
+        return identity
 
     async def end_session(self, session_id: str) -> None:
         await self._write(lambda c: access.end_session(c, session_id))

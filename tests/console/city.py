@@ -7,17 +7,20 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import httpx
 import msgspec
 
+from gateway.config.rules import load_rules
 from gateway.console.app import create_app
 from gateway.console.feed import Feed
 from gateway.console.pages import Pages
 from gateway.console.port import Health, OidcOptions, Part, PointView, RawRow, Records, StepRow
+from gateway.console.rule_port import Rulebook, Trials
 from gateway.console.server import ConsoleServer
-from gateway.core.assets_json import parse_assets
+from gateway.core.assets_json import parse_assets, to_json
 from gateway.core.base_map import NO_BASE, BaseMap
 from gateway.core.component_code import Layout
 from gateway.core.load import FloodWatch
@@ -30,20 +33,25 @@ from gateway.core.model import (
     CommandDone,
     CommandName,
     Condition,
+    Decoded,
     Device,
     Event,
+    Frame,
+    FrameKind,
     Level,
     Micros,
     Quality,
+    Reading,
     Transition,
     Value,
 )
-from gateway.core.processor import Processor
+from gateway.core.processor import Configuration, Processor
 from gateway.core.records import Role
 from gateway.core.why import Explanation, PointNow, Reason, RungNow, not_applicable
 from gateway.errors import CommandRefused, ConfigError, Mistake
 from gateway.live_city import LiveCity
 from gateway.store.store import Store
+from tests.console.rule_house import House
 
 START: Micros = 1_752_993_000 * SECOND
 
@@ -94,6 +102,52 @@ DEVICES = [
 ]
 
 
+def real_city(assets: Sequence[Asset], interval_s: int = 60) -> Processor:
+    """An engine without rules that listens to one device on each asset, since START."""
+    configuration = Configuration("c", {}, load_rules({}))
+    processor = Processor({"c": configuration})
+    devices = [Device(f"d-{a.asset}", a.asset, "p", expected_interval=interval_s * SECOND) for a in assets]
+    processor.process(1, [Frame(FrameKind.CONFIG, "gateway", "c", b"", START)])
+    processor.process(2, [Frame(FrameKind.ASSETS, "gateway", "", to_json(assets, devices), START)])
+    return processor
+
+
+def tick(processor: Processor, at: Micros) -> None:
+    """Time passes."""
+    processor.process(processor.position + 1, [Frame(FrameKind.TICK, "timer", "", b"", at)])
+
+
+def says(processor: Processor, asset: str, quality: Quality = Quality.GOOD, **values: Value) -> None:
+    """The device on an asset speaks, now."""
+    assert processor.engine is not None
+    now = processor.engine.now
+    readings = [
+        Reading(asset, p, v, quality, now, now, f"d-{asset}", None, False, None, False) for p, v in values.items()
+    ]
+    processor.engine.observe(Decoded(f"d-{asset}", readings), [])
+
+
+@contextlib.asynccontextmanager
+async def holding() -> AsyncIterator[list[float]]:
+    """For how long the loop was held, each time, in seconds of this thread's own CPU: what else the machine does does
+    not count."""
+    held: list[float] = []
+
+    async def watch() -> None:
+        last = time.thread_time()
+        while True:
+            await asyncio.sleep(0)
+            last, before = time.thread_time(), last
+            held.append(last - before)
+
+    watcher = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    try:
+        yield held
+    finally:
+        watcher.cancel()
+
+
 @dataclass
 class SmallGateway:
     """Satisfies ``ConsolePort``. Commands change the store at once, under the lock of ``rev``, as the engine does."""
@@ -111,12 +165,29 @@ class SmallGateway:
     write_fault: Exception | None = None
     component_code_layout: Layout | None = Layout.CLASSIC
     site_name: tuple[str, str] = ("梁山城市运行中心", "Liangshan operations centre")
+    timezone: str = "Asia/Shanghai"
     oidc: OidcOptions | None = None
     processor: Processor = field(default_factory=lambda: Processor({}))
     city: LiveCity = field(init=False)
+    data: Path | None = None
+    site_rules: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         self.city = LiveCity(lambda: self.processor)
+
+    @cached_property
+    def house(self) -> House:
+        """The rules; read when somebody asks for them."""
+        assert self.data is not None
+        return House(self.data, self.store, self.processor, self.site_rules)
+
+    @property
+    def rulebook(self) -> Rulebook:
+        return self.house.rulebook
+
+    @property
+    def trials(self) -> Trials:
+        return self.house.trials
 
     @property
     def records(self) -> Records:
@@ -255,7 +326,7 @@ async def running(
     """Store, feed and a real uvicorn on loopback, with the assets of this file."""
     store = await Store.open(folder)
     feed = Feed(store.standing, lambda: time.time_ns() // 1000, ring=ring)
-    gateway = SmallGateway(store, feed, store.position)
+    gateway = SmallGateway(store, feed, store.position, data=folder)
     tokens = {role: await store.create_token(f"{role.word}-1", role, START) for role in Role}
     payload = msgspec.json.encode({"assets": ASSETS, "devices": DEVICES})
     await gateway.commit(AssetsChanged(START, payload))

@@ -36,8 +36,11 @@ async def test_health_is_200_while_well_and_503_with_reasons_otherwise(tmp_path:
         assert (well.status_code, well.json()["status"], well.json()["reasons"]) == (200, "ok", [])
         console.gateway.healthy = False
         ill = await client.get("/api/v1/health")
-        assert (ill.status_code, ill.json()["reasons"]) == (503, ["journal: disk full"])
-        assert ill.json()["parts"]["journal"]["ok"] is False
+        assert (ill.status_code, ill.json()["reasons"], ill.json()["parts"]) == (503, ["journal: not well"], {})
+        async with console.client(Role.VIEWER) as viewer:
+            told = (await viewer.get("/api/v1/health")).json()
+        assert told["reasons"] == ["journal: disk full"]
+        assert told["parts"]["journal"]["ok"] is False
 
 
 async def test_an_alarm_is_found_with_its_slash_encoded_or_not(tmp_path: Path) -> None:

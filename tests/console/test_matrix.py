@@ -1,0 +1,235 @@
+"""Route × role, from the OpenAPI document: every route without a name, with each role, and with a scope that does not
+cover what is asked for. A route that is not in the table fails the test: whoever adds one says here who may."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+
+from gateway.core.model import Frame, FrameKind, FrameRejected, Rejection
+from gateway.core.records import Role, Scope
+from tests.console.city import ASSETS, DEVICES, START, record, running, step
+
+
+class Outside(Enum):
+    """What somebody gets whose scope does not cover lamp-1 and its device d-1."""
+
+    ABSENT = "404: it is not there"
+    EMPTY = "200, and nothing of it"
+    WHOLE = "403 narrowed: this is about the gateway or the city as a whole"
+    ANY = "as everybody: it is about no asset"
+
+
+class Row(NamedTuple):
+    """Who may: this role and the ones above it; None: whoever comes, without a name."""
+
+    role: Role | None
+    outside: Outside
+
+
+VIEWER, OPERATOR, MAINTAINER, SUPERVISOR, ENGINEER, ADMIN = Role
+ABSENT, EMPTY, WHOLE, ANY = Outside
+
+TABLE: dict[tuple[str, str], Row] = {
+    ("GET", "/api/v1/health"): Row(None, ANY),
+    ("GET", "/api/v1/sign-in-ways"): Row(None, ANY),
+    ("POST", "/api/v1/session"): Row(None, ANY),
+    ("GET", "/api/v1/oidc/start"): Row(None, ABSENT),  # the settings of this gateway name no provider
+    ("GET", "/api/v1/oidc/callback"): Row(None, ABSENT),
+    # alarms
+    ("GET", "/api/v1/alarms"): Row(VIEWER, EMPTY),
+    ("GET", "/api/v1/alarms/{alarm_id}"): Row(VIEWER, ABSENT),
+    ("GET", "/api/v1/alarms/{alarm_id}/history"): Row(VIEWER, ABSENT),
+    ("GET", "/api/v1/alarms/{alarm_id}/why"): Row(VIEWER, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/acknowledge"): Row(OPERATOR, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/unacknowledge"): Row(OPERATOR, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/shelve"): Row(OPERATOR, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/unshelve"): Row(OPERATOR, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/reset"): Row(OPERATOR, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/silence"): Row(OPERATOR, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/comment"): Row(OPERATOR, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/assign"): Row(OPERATOR, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/out-of-service"): Row(MAINTAINER, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/in-service"): Row(MAINTAINER, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/confirm"): Row(SUPERVISOR, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/force-clear"): Row(SUPERVISOR, ABSENT),
+    ("GET", "/api/v1/stream"): Row(VIEWER, ANY),  # what it tells: below
+    ("GET", "/api/v1/operator-load"): Row(VIEWER, EMPTY),
+    ("GET", "/api/v1/shadow"): Row(VIEWER, EMPTY),
+    # the city
+    ("GET", "/api/v1/assets"): Row(VIEWER, EMPTY),
+    ("GET", "/api/v1/assets/{asset_id}"): Row(VIEWER, ABSENT),
+    ("GET", "/api/v1/assets/{asset_id}/points"): Row(VIEWER, ABSENT),
+    ("GET", "/api/v1/readings"): Row(VIEWER, ABSENT),
+    ("GET", "/api/v1/devices"): Row(VIEWER, EMPTY),
+    ("POST", "/api/v1/devices/{device_id}/credentials"): Row(ADMIN, ABSENT),
+    ("DELETE", "/api/v1/devices/{device_id}/credentials"): Row(ADMIN, ABSENT),
+    ("POST", "/api/v1/devices/{device_id}/points/{point}"): Row(SUPERVISOR, ABSENT),
+    ("GET", "/api/v1/unknown-devices"): Row(VIEWER, WHOLE),
+    ("POST", "/api/v1/unknown-devices/{name}/claim"): Row(SUPERVISOR, WHOLE),
+    # the gateway
+    ("GET", "/api/v1/ledger"): Row(VIEWER, WHOLE),
+    ("GET", "/api/v1/rejected"): Row(VIEWER, EMPTY),
+    ("GET", "/api/v1/audit"): Row(SUPERVISOR, WHOLE),
+    ("GET", "/metrics"): Row(VIEWER, WHOLE),
+    # people
+    ("GET", "/api/v1/session"): Row(VIEWER, ANY),
+    ("DELETE", "/api/v1/session"): Row(VIEWER, ANY),
+    ("PUT", "/api/v1/session/password"): Row(VIEWER, ANY),
+    ("GET", "/api/v1/users"): Row(ADMIN, WHOLE),
+    ("POST", "/api/v1/users"): Row(ADMIN, WHOLE),
+    ("PATCH", "/api/v1/users/{name}"): Row(ADMIN, WHOLE),
+    ("POST", "/api/v1/users/{name}/password"): Row(ADMIN, WHOLE),
+    ("GET", "/api/v1/tokens"): Row(ADMIN, WHOLE),
+    ("POST", "/api/v1/tokens"): Row(ADMIN, WHOLE),
+    ("DELETE", "/api/v1/tokens/{name}"): Row(ADMIN, WHOLE),
+}
+
+# What stands for a placeholder of a path, and for what a query or a body must have.
+PATH = {
+    "alarm_id": "lamp-1%2Flamp-out",
+    "asset_id": "lamp-1",
+    "device_id": "d-1",
+    "point": "setpoint",
+    "name": "nobody",
+}
+QUERY = {"asset": "lamp-1", "point": "power"}
+BODY: dict[str, Any] = {
+    "asset": "lamp-2",
+    "profile": "generic/json-lamp",
+    "rev": 999,
+    "comment": "c",
+    "reason": "r",
+    "seconds": 60,
+    "work": "w",
+    "cause_code": "c",
+    "to": "li",
+    "role": "viewer",
+    "value": 1.5,
+    "why": "w",
+    "name": "x",
+    "old": "the old password",
+    "new": "the new password",
+}
+OURS = [asset.asset for asset in ASSETS] + [device.device for device in DEVICES]
+
+
+class Route(NamedTuple):
+    """One operation of the document, ready to be asked: something of everything that it needs."""
+
+    method: str
+    path: str
+    url: str
+    query: dict[str, str]
+    body: dict[str, Any] | None
+
+    async def ask(self, client: httpx.AsyncClient) -> tuple[int, str]:
+        """Status and text; of a stream only the head is read."""
+        async with client.stream(self.method, self.url, params=self.query, json=self.body) as answer:
+            if answer.headers.get("content-type", "").startswith("text/event-stream"):
+                return answer.status_code, ""
+            return answer.status_code, (await answer.aread()).decode("utf-8", "replace")
+
+
+def routes_of(document: dict[str, Any]) -> list[Route]:
+    found = []
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            given = operation.get("parameters", [])
+            names = [one["name"] for one in given if one["in"] == "path"]
+            url = path
+            for name in names:
+                url = url.replace(f"{{{name}}}", PATH[name])
+            query = {one["name"]: QUERY[one["name"]] for one in given if one["in"] == "query" and one.get("required")}
+            found.append(Route(method.upper(), path, url, query, body_of(document, operation)))
+    return found
+
+
+def body_of(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any] | None:
+    """A body with every member that the operation knows and BODY has."""
+    if "requestBody" not in operation:
+        return None
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    name = schema.get("$ref", "").rsplit("/", 1)[1] if "$ref" in schema else None
+    known = document["components"]["schemas"][name]["properties"] if name is not None else {}
+    return {key: value for key, value in BODY.items() if key in known}
+
+
+def in_table(routes: list[Route]) -> list[Route]:
+    """Those that have a row; the others fail one test, not all."""
+    return [route for route in routes if (route.method, route.path) in TABLE]
+
+
+async def test_every_route_has_a_row_and_every_row_a_route(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client(None) as nobody:
+        document = (await nobody.get("/openapi.json")).json()
+        found = {(route.method, route.path) for route in routes_of(document)}
+        assert found - TABLE.keys() == set(), "say in TABLE who may use these"
+        assert TABLE.keys() - found == set(), "these are in TABLE and not in the API"
+
+
+async def test_every_route_by_every_role_is_as_the_table_says(tmp_path: Path) -> None:
+    async with running(tmp_path) as console:
+        await console.gateway.commit(step(record()))
+        async with console.client(None) as nobody:
+            found = in_table(routes_of((await nobody.get("/openapi.json")).json()))
+            wrong: list[tuple[object, ...]] = []
+            for route in found:
+                row = TABLE[route.method, route.path]
+                status, _ = await route.ask(nobody)
+                if (status == 401) is (row.role is None):
+                    wrong.append((route.method, route.path, "nobody", status))
+                for role in Role if row.role is not None else ():
+                    async with console.client(role) as client:
+                        status, text = await route.ask(client)
+                    assert row.role is not None
+                    if (status == 403) is (role >= row.role) or status in (401, 405, 422) or status >= 500:
+                        wrong.append((route.method, route.path, role.word, status, text[:200]))
+                    if status == 403 and '"forbidden"' not in text:
+                        wrong.append((route.method, route.path, role.word, text[:200]))
+            assert wrong == []
+
+
+async def test_what_is_outside_a_scope_is_not_there(tmp_path: Path) -> None:
+    """Asked by an administrator of another town, who may do everything there."""
+    async with running(tmp_path) as console:
+        scope = Scope(towns=("别处",))
+        secret = await console.gateway.store.create_token("elsewhere", Role.ADMIN, START, None, scope)
+        frame = Frame(FrameKind.MQTT, "mqtt", "citywatch/v1/lamp/d-1/telemetry", b"nonsense", START)
+        rejected = FrameRejected(9, 0, frame, Rejection("bad_payload", "not JSON", "d-1"))
+        await console.gateway.commit(step(record()), rejected)
+        headers = {"Authorization": f"Bearer {secret}"}
+        async with console.client(None) as client, console.client() as whole:
+            found = in_table(routes_of((await client.get("/openapi.json")).json()))
+            client.headers.update(headers)
+            wrong: list[tuple[object, ...]] = []
+            for route in found:
+                row = TABLE[route.method, route.path]
+                status, text = await route.ask(client)
+                match row.outside:
+                    case Outside.ABSENT:
+                        right = status == 404 and '"not_found"' in text
+                    case Outside.EMPTY:
+                        right = status == 200 and not any(f'"{name}' in text for name in OURS)
+                    case Outside.WHOLE:
+                        right = status == 403 and '"narrowed"' in text
+                    case Outside.ANY:
+                        right = status not in (401, 404) and status < 500 and '"narrowed"' not in text
+                if not right:
+                    wrong.append((route.method, route.path, row.outside.value, status, text[:200]))
+                if row.outside is Outside.EMPTY:  # there was something to be hidden
+                    seen, _ = await route.ask(whole)
+                    assert seen == 200, route.path
+            assert wrong == []
+
+
+async def test_every_route_but_the_public_ones_says_in_openapi_that_it_needs_a_name(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client(None) as client:
+        document = (await client.get("/openapi.json")).json()
+        for route in in_table(routes_of(document)):
+            operation = document["paths"][route.path][route.method.lower()]
+            public = TABLE[route.method, route.path].role is None
+            assert bool(operation.get("security")) is not public, (route.method, route.path)

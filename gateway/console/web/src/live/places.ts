@@ -42,7 +42,7 @@ export async function loadPlaces(now = Date.now()): Promise<void> {
 }
 
 async function fetchPlaces(): Promise<void> {
-  const table = await ask(api.GET("/api/v1/map"));
+  const table = await ask(api.GET("/api/v1/places"));
   const found = new Map<string, Place>();
   for (let n = 0; n < table.asset.length; n += 1) {
     const asset = table.asset[n]!;

@@ -1,0 +1,43 @@
+import { describe, expect, it } from "vitest";
+
+import type { Alarm } from "../api/types";
+import type { Place } from "../live/places";
+import { differing, featuresOf, shownOf } from "./city";
+import { toGcj02 } from "./gcj02";
+
+const alarm = (asset: string, more: Partial<Alarm> = {}): Alarm =>
+  ({ alarm_id: `${asset}/x`, asset, state: "UNACK", level: "III", ...more }) as Alarm;
+const place = (asset: string, longitude: number | null = 116.1): Place =>
+  ({ asset, kind: "lamp", name: asset, road: "", town: "", unit: "", longitude, latitude: 35.8 });
+
+describe("what the map shows of an asset", () => {
+  it("is the worst that stands on it, hollow when all is acknowledged", () => {
+    const shown = shownOf([alarm("a"), alarm("a", { level: "I", state: "ACKED" }), alarm("b", { state: "ACKED" })]);
+    expect(shown.get("a")).toEqual({ rank: 1, acked: false, alarms: 2 });
+    expect(shown.get("b")).toEqual({ rank: 3, acked: true, alarms: 1 });
+  });
+
+  it("leaves out what asks for nobody", () => {
+    expect(shownOf([alarm("a", { state: "DSUPR" })]).size).toBe(0);
+  });
+
+  it("changes only where something changed", () => {
+    const before = shownOf([alarm("a"), alarm("b"), alarm("c")]);
+    const now = shownOf([alarm("a"), alarm("b", { state: "ACKED" }), alarm("d")]);
+    expect(differing(before, now).sort()).toEqual(["b", "c", "d"]);
+  });
+
+  it("has a feature for every asset with a place", () => {
+    expect(featuresOf([place("a"), place("b", null)], new Map()).map((feature) => feature.id)).toEqual(["a"]);
+  });
+});
+
+describe("the shift of Chinese tiles", () => {
+  it("is some hundred metres inside China and nothing outside", () => {
+    const [longitude, latitude] = toGcj02(116.1, 35.8);
+    expect(Math.abs(longitude - 116.1) * 90_000).toBeGreaterThan(300);
+    expect(Math.abs(longitude - 116.1) * 90_000).toBeLessThan(800);
+    expect(Math.abs(latitude - 35.8) * 111_000).toBeLessThan(800);
+    expect(toGcj02(2.35, 48.86)).toEqual([2.35, 48.86]);
+  });
+});

@@ -80,7 +80,7 @@ def listen(
     _, configuration = load_configuration(Settings(data=data))
     tried = configuration.rules if rules is None else rules_at(rules)
     assets, devices = asyncio.run(city_of(data))
-    trial = _Trial(tried, assets, devices, configuration.profiles, since)
+    trial = Trial(tried, assets, devices, configuration.profiles, since)
     done = 0
     gc.disable()  # millions of short-lived readings and no circles among them
     try:
@@ -98,13 +98,14 @@ def listen(
 
 
 class Heard(msgspec.Struct):
-    """What one set of rules made of the readings. ``told``: raises that asked for attention, the first of them."""
+    """What one set of rules made of the readings. ``alarms``: raises by alarm; ``told``: raises that asked for
+    attention, the first of them."""
 
     rule_ids: list[str]
     readings: int
     raises: dict[str, int]
     levels: dict[str, int]
-    alarm_ids: list[str]
+    alarms: dict[str, int]
     told: list[Transition]
     told_in_all: int
     fleeting: int
@@ -133,8 +134,8 @@ class Heard(msgspec.Struct):
         }
 
 
-class _Trial:
-    """One set of rules listening."""
+class Trial:
+    """One set of rules listening. ``about``: the one rule whose load is asked for; raises are counted of all."""
 
     def __init__(
         self,
@@ -143,6 +144,7 @@ class _Trial:
         devices: Iterable[Device],
         profiles: dict[str, Profile],
         since: Micros,
+        about: str | None = None,
     ) -> None:
         def interval(device: Device) -> Micros | None:
             profile = profiles.get(device.profile)
@@ -155,11 +157,12 @@ class _Trial:
         registry = Registry()
         registry.upsert([GATEWAY, *assets], devices)
         self._rules = rules
+        self._about = about
         self._engine = Engine(registry, rules, interval, lateness)
         self._load = OperatorLoad(since)
         self._raises: Counter[str] = Counter()
         self._levels: Counter[str] = Counter()
-        self._alarms: dict[str, None] = {}
+        self._alarms: Counter[str] = Counter()
         self._told: list[Transition] = []
         self._told_in_all = 0
         self._events: list[Event] = []
@@ -181,7 +184,7 @@ class _Trial:
             readings,
             dict(self._raises),
             dict(self._levels),
-            list(self._alarms),
+            dict(self._alarms),
             self._told,
             self._told_in_all,
             self._engine.counters.fleeting,
@@ -192,11 +195,15 @@ class _Trial:
         for event in self._events:
             if not isinstance(event, Transition):
                 continue
-            self._load.take(event)
-            if event.cause in ("T3", "T7", "T26"):
+            raised = event.cause in ("T3", "T7", "T26")
+            if raised:
                 self._raises[event.record.rule] += 1
+            if self._about is not None and event.record.rule != self._about:
+                continue
+            self._load.take(event)
+            if raised:
                 self._levels[event.record.level.name] += 1
-                self._alarms[event.alarm_id] = None
+                self._alarms[event.alarm_id] += 1
                 if asks(event):
                     self._told_in_all += 1
                     if len(self._told) < SHOWN:
@@ -207,8 +214,8 @@ class _Trial:
 def difference(new: Heard, old: Heard) -> dict[str, Any]:
     """By rule that was tried: raises with the rules tried and with those in force; and which alarms only one raised."""
     tried = set(new.rule_ids)
-    mine = set(new.alarm_ids)
-    theirs = {alarm_id for alarm_id in old.alarm_ids if alarm_id.rpartition("/")[2] in tried}
+    mine = set(new.alarms)
+    theirs = {alarm_id for alarm_id in old.alarms if alarm_id.rpartition("/")[2] in tried}
     rules = sorted(tried & {*new.raises, *old.raises})
     return {
         "rules": {rule: {"tried": new.raises.get(rule, 0), "in_force": old.raises.get(rule, 0)} for rule in rules},

@@ -23,6 +23,16 @@ CRASH_ON = os.environ.get("CITYWATCH_CRASH_ON", "").encode() or None
 RAISE_ON = os.environ.get("CITYWATCH_RAISE_ON", "").encode() or None
 
 
+# The step of a change of a rule after which the process is killed (gateway.rulebook).
+KILL_AT = os.environ.get("CITYWATCH_KILL_AT", "")
+
+
+def kill_at(step: str) -> None:
+    """Ends the process here when that is asked for."""
+    if step == KILL_AT:
+        crash()
+
+
 def crash() -> NoReturn:
     """End the process as a fault in native code would: no handler runs."""
     os.kill(os.getpid(), signal.SIGKILL)

@@ -211,7 +211,10 @@ class GatewayView:
             samples = await historian.readings(asset, point, start, end, limit=limit)
             return [RawRow(r.time, r.value, r.quality, r.reason) for r in samples]
         steps = await historian.readings(asset, point, start, end, step, limit=limit)
-        return [StepRow(r.time, r.count, r.min, r.mean, r.max, r.last) for r in steps]
+        return [StepRow(r.time, r.count, r.min, r.mean, r.max, r.last, r.bad) for r in steps]
+
+    async def resolution(self, start: Micros, end: Micros) -> Micros:
+        return await self._gateway.historian.resolution(start, end)
 
     def ledger(self, device: str | None) -> Mapping[str, object] | None:
         ledger = self._gateway.pipeline.processor.ledger

@@ -20,6 +20,7 @@ from gateway.config.shipped import PROFILE_FILES, read_tree, shipped
 from gateway.core.processor import Configuration
 from gateway.errors import ConfigError, Mistake
 
+TESTS = "tests/"  # the stories beside the rules
 RULES = "rules"  # in the data folder …
 CONSOLE = "console"  # … and in that
 
@@ -63,14 +64,18 @@ def read_bundle(settings: Settings) -> Bundle:
     profiles: dict[str, str] = {}
     for folder in (shipped("device_profiles"), *settings.profiles):
         profiles |= read_tree(folder, *PROFILE_FILES)
+    return Bundle(
+        {name: text for name, text in sorted(profiles.items()) if not name.endswith(CASES)}, *read_rules(settings)
+    )
+
+
+def read_rules(settings: Settings) -> tuple[dict[str, str], dict[str, str]]:
+    """The rule files, and the rules that were changed at the console."""
     rules = read_tree(shipped("rules"))
     for folder in settings.rules:
         rules |= read_tree(folder)
-    return Bundle(
-        {name: text for name, text in sorted(profiles.items()) if not name.endswith(CASES)},
-        {name: text for name, text in sorted(rules.items()) if not name.startswith("tests/")},
-        read_console(settings),
-    )
+    files = {name: text for name, text in sorted(rules.items()) if not name.startswith(TESTS)}
+    return files, read_console(settings)
 
 
 def console_folder(settings: Settings) -> Path | None:

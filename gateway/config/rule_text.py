@@ -22,10 +22,11 @@ _BREAK = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")  # what YAML ends a line wit
 @dataclass(frozen=True, slots=True)
 class RuleText:
     """``text``: `- rule: …` and what belongs to it, at the left margin, with one line break at its end. ``line``: of
-    the file it comes from, where its first line stands."""
+    the file it comes from, where its first line stands; ``data``: what the text says."""
 
     rule: str
     text: str
+    data: dict[str, Any]
     file: str
     line: int
 
@@ -52,7 +53,7 @@ def rule_texts(text: str, file: str) -> dict[str, RuleText]:
         if isinstance(name, str) and name not in found:
             if not _is(block, [item]):
                 begin, block = source.line((index,)) or 1, plain_yaml([item])
-            found[name] = RuleText(name, block, file, begin)
+            found[name] = RuleText(name, block, item, file, begin)
     return found
 
 

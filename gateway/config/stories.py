@@ -5,7 +5,7 @@ The format is a contract (docs/rules.md). Every mistake is named with file, line
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -143,8 +143,10 @@ def run_stories(paths: Sequence[Path] = (), rules: Path | None = None) -> list[S
     return [tell(story) for story in load_stories(paths or [shipped("rules") / "tests"], rules)]
 
 
-def load_stories(paths: Iterable[Path], rules: Path | None = None) -> list[Story]:
-    """All stories of files and folders. Raises ConfigError with every mistake."""
+def load_stories(
+    paths: Iterable[Path], rules: Path | None = None, rules_of: Callable[[Path | None], RuleSet] | None = None
+) -> list[Story]:
+    """All stories of files and folders; ``rules_of`` as in ``parse_stories``. Raises ConfigError with every mistake."""
     mistakes: list[Mistake] = []
     stories: list[Story] = []
     for path in paths:
@@ -159,7 +161,7 @@ def load_stories(paths: Iterable[Path], rules: Path | None = None) -> list[Story
             continue
         for file, text in files.items():
             try:
-                stories += parse_stories(text, file, rules)
+                stories += parse_stories(text, file, rules, rules_of)
             except ConfigError as error:
                 mistakes += error.mistakes
     if mistakes:
@@ -167,14 +169,17 @@ def load_stories(paths: Iterable[Path], rules: Path | None = None) -> list[Story
     return stories
 
 
-def parse_stories(text: str, file: str, rules: Path | None = None) -> list[Story]:
-    """The stories of one file; ``rules`` in it is relative to the file. Raises ConfigError."""
+def parse_stories(
+    text: str, file: str, rules: Path | None = None, rules_of: Callable[[Path | None], RuleSet] | None = None
+) -> list[Story]:
+    """The stories of one file; ``rules`` in it is relative to the file. ``rules_of`` gives the rules of a file or
+    folder (None: all of them), by default as they are on the disk. Raises ConfigError."""
     source = read_yaml(text, file)
     model = checked(_File, source)
     where = rules
     if where is None and model.rules is not None:
         where = Path(file).parent / model.rules
-    reader = _Reader(source, rules_at(where))
+    reader = _Reader(source, (rules_of or rules_at)(where))
     reader.enable(model.enable)
     stories = reader.read(model)
     if reader.mistakes:

@@ -80,7 +80,7 @@ class RawRow(msgspec.Struct, frozen=True):
 
 
 class StepRow(msgspec.Struct, frozen=True):
-    """The good readings of one step, which begins at ``time``."""
+    """The good readings of one step, which begins at ``time``, and how many bad ones there were beside."""
 
     time: Micros
     count: int
@@ -88,6 +88,7 @@ class StepRow(msgspec.Struct, frozen=True):
     mean: float | None
     max: float | None
     last: Value
+    bad: int = 0
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -197,7 +198,13 @@ class Records(Protocol):
     async def assets(self, wanted: AssetFilter, limit: int, cursor: str | None = None) -> Page[AssetRow]: ...
     async def asset(self, asset_id: str) -> AssetRow | None: ...
     async def devices(
-        self, asset: str | None, limit: int, cursor: str | None = None, scope: Scope = EVERYWHERE
+        self,
+        asset: str | None,
+        limit: int,
+        cursor: str | None = None,
+        scope: Scope = EVERYWHERE,
+        q: str | None = None,
+        profile: str | None = None,
     ) -> Page[Device]: ...
     async def rejected(
         self, device: str | None, limit: int, cursor: str | None = None, scope: Scope = EVERYWHERE
@@ -374,6 +381,10 @@ class ConsolePort(Protocol):
     ) -> Sequence[RawRow] | Sequence[StepRow]:
         """Readings with start ≤ time < end, oldest first, at most ``limit``: raw ones, or one row a ``step`` (empty
         steps left out)."""
+        ...
+
+    async def resolution(self, start: Micros, end: Micros) -> Micros:
+        """The finest step in which all that is kept of that time can be told; 0: the readings themselves are there."""
         ...
 
     def ledger(self, device: str | None) -> Mapping[str, object] | None:

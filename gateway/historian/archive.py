@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,6 +40,7 @@ _MEANINGS = [
 ]  # fmt: skip
 
 TRIES = 10  # a checkpoint takes 0.1 s and comes every half minute
+PICTURE = "picture-"  # then the reader's pid
 MEMORY = "512MB"  # sorting ten million rows by arrival spills beyond this
 
 
@@ -51,6 +52,7 @@ class Archive:
         self._picture = picture
         self._files = files
         self._keys = keys
+        self._wanted = ""
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -75,6 +77,14 @@ class Archive:
     def __exit__(self, *_: object) -> None:
         self._db.close()
         shutil.rmtree(self._picture, ignore_errors=True)
+
+    def only(self, assets: Collection[str]) -> None:
+        """From now on count and give the readings of these assets alone."""
+        numbers = [number for number, (asset, _, _) in enumerate(self._keys) if asset in assets]
+        self._db.execute("CREATE OR REPLACE TEMP TABLE wanted (series INTEGER)")
+        if numbers:
+            self._db.execute("INSERT INTO wanted SELECT unnest($numbers)", {"numbers": numbers})
+        self._wanted = " AND series IN (SELECT series FROM wanted)"
 
     def count(self, since: Micros, until: Micros) -> int:
         """About how many readings were received in that time: repeated ones count."""
@@ -109,7 +119,7 @@ class Archive:
             yield [message]
 
     def _source(self, since: Micros, until: Micros) -> str:
-        when = f"WHERE received >= {since} AND received < {until}"
+        when = f"WHERE received >= {since} AND received < {until}{self._wanted}"
         sources = [f"SELECT {HOT_COLUMNS} FROM hot_{number} {when}" for number in catalog.hot_numbers(self._db)]
         paths = [file.path(self._picture) for file in self._files]
         if paths:
@@ -117,10 +127,18 @@ class Archive:
         return f"SELECT * FROM ({' UNION ALL '.join(sources)})"
 
 
+def clear_pictures(data: Path) -> None:
+    """Take away what readers that are dead left in a data folder: their links keep old files on the disk."""
+    for picture in data.glob(f"{PICTURE}*"):
+        pid = picture.name.removeprefix(PICTURE).partition("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(picture, ignore_errors=True)
+
+
 def _beside(folder: Path) -> Path:
     """A folder of our own on the same file system where that can be written, else anywhere."""
     try:
-        return Path(tempfile.mkdtemp(prefix="picture-", dir=folder.parent))
+        return Path(tempfile.mkdtemp(prefix=f"{PICTURE}{os.getpid()}-", dir=folder.parent))
     except OSError:
         return Path(tempfile.mkdtemp(prefix="citywatch-picture-"))
 

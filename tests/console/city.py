@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import httpx
 import msgspec
@@ -20,6 +21,7 @@ from gateway.console.pages import Pages
 from gateway.console.port import Health, OidcOptions, Part, PointView, RawRow, Records, StepRow
 from gateway.console.rule_port import Rulebook, Trials
 from gateway.console.server import ConsoleServer
+from gateway.console.upkeep import CheckedFiles, ConfigurationNow, Figures, FollowerNow, ReceiverNow, SinkNow, Sources
 from gateway.core.assets_json import parse_assets, to_json
 from gateway.core.base_map import NO_BASE, BaseMap
 from gateway.core.component_code import Layout
@@ -48,8 +50,11 @@ from gateway.core.model import (
 from gateway.core.processor import Configuration, Processor
 from gateway.core.records import Role
 from gateway.core.why import Explanation, PointNow, Reason, RungNow, not_applicable
+from gateway.equipment import LiveEquipment
 from gateway.errors import CommandRefused, ConfigError, Mistake
+from gateway.journal.embedded import EmbeddedJournal
 from gateway.live_city import LiveCity
+from gateway.pipeline import Pipeline
 from gateway.store.store import Store
 from tests.console.rule_house import House
 
@@ -149,6 +154,31 @@ async def holding() -> AsyncIterator[list[float]]:
 
 
 @dataclass
+class SmallUpkeep:
+    """A gateway at rest; ``mistakes`` are in its files."""
+
+    mistakes: list[Mistake] = field(default_factory=list)
+    reloads: int = 0
+
+    def figures(self) -> Figures:
+        followers = [FollowerNow("store", 7, 2)]
+        sinks = [SinkNow("influx", 5, 4, 100, 1, 3, 12.5, "connection refused")]
+        receivers = [ReceiverNow("ops", 9, 1, 2, 0, START, "HTTP 503")]
+        return Figures(1, 9, 4096, START, 0, followers, sinks, receivers, 600, 1000, 100)
+
+    def configuration(self) -> ConfigurationNow:
+        sources = Sources("/etc/citywatch.yaml", ["/p"], ["/r"], None, [])
+        return ConfigurationNow("f00", {"site": {"timezone": "Asia/Shanghai"}}, sources, 50, 90, self.mistakes)
+
+    async def check(self) -> CheckedFiles:
+        return CheckedFiles(None if self.mistakes else "f11", self.mistakes, ["console"])
+
+    async def reload(self) -> ConfigurationNow:
+        self.reloads += 1
+        return self.configuration()
+
+
+@dataclass
 class SmallGateway:
     """Satisfies ``ConsolePort``. Commands change the store at once, under the lock of ``rev``, as the engine does."""
 
@@ -167,6 +197,7 @@ class SmallGateway:
     site_name: tuple[str, str] = ("梁山城市运行中心", "Liangshan operations centre")
     timezone: str = "Asia/Shanghai"
     oidc: OidcOptions | None = None
+    upkeep: SmallUpkeep = field(default_factory=lambda: SmallUpkeep())
     processor: Processor = field(default_factory=lambda: Processor({}))
     city: LiveCity = field(init=False)
     data: Path | None = None
@@ -188,6 +219,11 @@ class SmallGateway:
     @property
     def trials(self) -> Trials:
         return self.house.trials
+
+    @property
+    def equipment(self) -> LiveEquipment:
+        """Over the same registry; there is no journal to look into, and nothing is polled."""
+        return LiveEquipment(cast(Pipeline, self), cast(EmbeddedJournal, None), lambda: None, self.now)
 
     @property
     def records(self) -> Records:
@@ -287,6 +323,9 @@ class SmallGateway:
         self, asset: str, point: str, start: Micros, end: Micros, step: Micros | None, limit: int
     ) -> Sequence[RawRow] | Sequence[StepRow]:
         return [row for row in self.rows if start <= row.time < end][:limit]  # type: ignore[return-value]
+
+    async def resolution(self, start: Micros, end: Micros) -> Micros:
+        return 0
 
     def ledger(self, device: str | None) -> Mapping[str, object] | None:
         if device not in (None, "d-1", "d-2"):

@@ -206,6 +206,108 @@ def profile_try(
     raise typer.Exit(0 if ok else 1)
 
 
+class RoleName(StrEnum):
+    viewer = "viewer"
+    operator = "operator"
+    maintainer = "maintainer"
+    supervisor = "supervisor"
+    engineer = "engineer"
+    admin = "admin"
+
+
+user_app = typer.Typer(help="People who sign in at the console.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(user_app, name="user")
+
+UserName = Annotated[str, typer.Argument(help="The name that is typed to sign in.")]
+Generate = Annotated[bool, typer.Option("--generate", help="Make a one-time password and print it.")]
+
+
+@user_app.command("add")
+def user_add(
+    name: UserName,
+    role: Annotated[RoleName, typer.Option("--role", help="What they may do.")],
+    full_name: Annotated[str, typer.Option("--full-name", help="What people call them.")] = "",
+    kinds: Annotated[str | None, typer.Option("--kinds", help="Only these kinds of assets: lamp,pump …")] = None,
+    towns: Annotated[str | None, typer.Option("--towns", help="Only assets in these towns.")] = None,
+    units: Annotated[str | None, typer.Option("--units", help="Only assets of these units.")] = None,
+    generate: Generate = False,
+    config: Config = Path("citywatch.yaml"),
+) -> None:
+    """A new user. Asks for the password twice, or reads it as one line where nobody types."""
+    from gateway import people
+    from gateway.config.settings import load_settings
+    from gateway.core.records import Role
+
+    settings, scope = load_settings(config), people.scope_from(kinds, towns, units)
+    password = None if generate else _new_password()
+    made = people.add_user(settings, name, Role[role.value.upper()], full_name, scope, password)
+    typer.echo(_one_time(made) if generate else f"{name} can sign in")
+
+
+@user_app.command("password")
+def user_password(name: UserName, generate: Generate = False, config: Config = Path("citywatch.yaml")) -> None:
+    """Another password; the user's sessions end."""
+    from gateway import people
+    from gateway.config.settings import load_settings
+
+    settings = load_settings(config)
+    made = people.set_password(settings, name, None if generate else _new_password())
+    typer.echo(_one_time(made) if generate else f"{name} has a new password")
+
+
+@user_app.command("disable")
+def user_disable(name: UserName, config: Config = Path("citywatch.yaml")) -> None:
+    """The user cannot sign in any more; their sessions end."""
+    from gateway import people
+    from gateway.config.settings import load_settings
+
+    people.disable(load_settings(config), name, disabled=True)
+    typer.echo(f"{name} is disabled")
+
+
+@user_app.command("enable")
+def user_enable(name: UserName, config: Config = Path("citywatch.yaml")) -> None:
+    """The user may sign in again."""
+    from gateway import people
+    from gateway.config.settings import load_settings
+
+    people.disable(load_settings(config), name, disabled=False)
+    typer.echo(f"{name} may sign in")
+
+
+@user_app.command("list")
+def user_list(config: Config = Path("citywatch.yaml"), json: Json = False) -> None:
+    """All users, with role and scope."""
+    import msgspec
+
+    from gateway import people
+    from gateway.config.settings import load_settings
+
+    found = people.users(load_settings(config))
+    if json:
+        plain = [msgspec.to_builtins(user) | {"role": user.role.word} for user in found]
+        typer.echo(jsonlib.dumps(plain, ensure_ascii=False))
+        return
+    for user in found:
+        typer.echo(people.line_of(user))
+
+
+def _one_time(password: str) -> str:
+    return f"one-time password, shown only now: {password}"
+
+
+def _new_password() -> str:
+    """Typed twice on a terminal, else the first line of what is piped in."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    import getpass
+
+    password = getpass.getpass("Password: ")
+    if getpass.getpass("Again: ") != password:
+        raise CitywatchError("these were two different passwords; nothing was changed")
+    return password
+
+
 @app.command("test-rules")
 def tell_stories(
     paths: Annotated[

@@ -7,6 +7,7 @@ this process: gateway + embedded broker + page          child: python -m simulat
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 import tempfile
 import webbrowser
@@ -19,10 +20,13 @@ from zoneinfo import ZoneInfo
 from gateway.app import Gateway, run_gateway
 from gateway.core.ledger import UNKNOWN
 from gateway.core.model import Transition
+from gateway.core.passwords import one_time_password
+from gateway.core.records import Role
 from gateway.errors import CitywatchError
 from gateway.simulated_city import SimulatedCity, city_settings, run_simulators
 from gateway.terminal import DemoStatus, DemoView, Ledger, Step
 
+USER = "demo"
 OWN_LOGINS = 2  # lamps that log in as themselves, to show that it works
 SCENARIO = "evening"
 REFRESH_S = 0.5
@@ -103,6 +107,7 @@ class _Demo:
         loop = asyncio.get_running_loop()
         began = loop.time()
         addresses = gateway.addresses
+        password = await _somebody(gateway)
         with DemoView(timezone=ZoneInfo(gateway.settings.site.timezone)) as view:
             view.announce(
                 [
@@ -112,6 +117,7 @@ class _Demo:
                     ("数据 Data", str(self._folder)),
                 ],
                 addresses.first_token or "",
+                (USER, password),
             )
             if self._options.browser and not view.quiet:
                 # A browser that is not there must not hold up the city.
@@ -141,6 +147,16 @@ class _Demo:
             ledger=Ledger(total.received + in_flight, total.stored, total.duplicate, total.rejected_total, in_flight),
             note=self._note,
         )
+
+
+async def _somebody(gateway: Gateway) -> str:
+    """A user who may do everything in this demonstration; gives the password, a new one at every start."""
+    people, at, password = gateway.store.people, gateway.clock.now(), one_time_password(secrets.choice)
+    if await people.user(USER) is None:
+        await people.create(USER, Role.ADMIN, at, full_name="演示 Demo", password=password)
+    else:
+        await people.set_password(USER, password, at, must_change=False)
+    return password
 
 
 def _step(gateway: Gateway, transition: Transition) -> Step:

@@ -1,7 +1,7 @@
 """What the demo shows in the terminal: a live picture where there is a screen, a line a minute where there is none.
 
     with DemoView(timezone=ZoneInfo("Asia/Shanghai")) as view:
-        view.announce([("网页 Page", "http://127.0.0.1:8080/")], token="…")
+        view.announce([("网页 Page", "http://127.0.0.1:8080/")], token="…", user=("demo", "…"))
         while …:
             view.update(status)          # about twice a second; draws or keeps quiet
 
@@ -114,6 +114,7 @@ class DemoView:
         self.quiet = not self._console.is_terminal or self._console.is_dumb_terminal
         self._addresses: Sequence[tuple[str, str]] = ()
         self._token = ""
+        self._user = ""
         self._rates: deque[float] = deque(maxlen=HISTORY)
         self._live: Live | None = None
         self._next_line_s = QUIET_EVERY_S
@@ -130,12 +131,17 @@ class DemoView:
         elif self._last is not None:
             self._line(self._last)
 
-    def announce(self, addresses: Sequence[tuple[str, str]], token: str = "") -> None:
+    def announce(
+        self, addresses: Sequence[tuple[str, str]], token: str = "", user: tuple[str, str] | None = None
+    ) -> None:
         """What to open, as (what it is, address); and the access token, which is shown once when quiet."""
         self._addresses, self._token = tuple(addresses), token
+        self._user = " / ".join(user or ())
         if self.quiet:
             for label, address in addresses:
                 self._console.print(Text(f"{label}  {address}"), soft_wrap=True)
+            if self._user:
+                self._console.print(Text(f"登录 Sign in  {self._user}"), soft_wrap=True)
             if token:
                 self._console.print(Text(f"令牌 Token  {token}"), soft_wrap=True)
 
@@ -158,7 +164,7 @@ class DemoView:
         """The whole screen for ``status``; beside one another where the terminal is wide enough."""
         wide = self._console.width >= 100
         # What must stay on the screen takes 17 lines beside one another, 26 below; the rest is for the two lists.
-        room = self._console.height - (17 if wide else 26) - len(self._addresses)
+        room = self._console.height - (17 if wide else 26) - len(self._addresses) - bool(self._user)
         faults = status.faults[: max(1, min(FAULTS, room // 4))]
         newest = status.newest[: max(3, min(NEWEST, room - len(faults)))]
         top: RenderableType
@@ -239,6 +245,8 @@ class DemoView:
             # A link is only followed by a terminal that knows how; the text is the whole address all the same.
             link = f"bold link {address}" if address.startswith("http") else "bold"
             table.add_row(label, Text(address, style=link))
+        if self._user:
+            table.add_row("登录 Sign in", Text(self._user))
         if self._token:
             table.add_row("令牌 Token", Text(self._token))
         table.add_row("", Text("按 Ctrl-C 结束 · Ctrl-C stops everything", style="dim"))

@@ -33,13 +33,14 @@ def screen(width: int = 120, height: int = 50, *, terminal: bool = True) -> tupl
 def test_a_screen_of_any_width_shows_what_matters(width: int) -> None:
     view, out = screen(width)
     with view:
-        view.announce(ADDRESSES, "s3cret")
+        view.announce(ADDRESSES, "s3cret", ("demo", "once-only"))
         view.update(STATUS)
     text = out.getvalue()
     for words in ("3:07", "7,700", "Ⅰ 红 red", "UNACK", "井盖打开", "08:00:00", "cover-007 opens", "balances"):
         assert words in text, words
     assert "http://127.0.0.1:8080/" in text
     assert "s3cret" in text
+    assert "demo / once-only" in text
     if width >= 120:
         assert "育才路 [red]7 号" in text, "what looks like markup is text"
 
@@ -65,13 +66,14 @@ def test_a_ledger_that_does_not_balance_is_said_aloud() -> None:
 def test_without_a_screen_it_says_the_addresses_once_and_then_a_line_a_minute() -> None:
     view, out = screen(terminal=False)
     assert view.quiet
-    view.announce(ADDRESSES, "s3cret")
+    view.announce(ADDRESSES, "s3cret", ("demo", "once-only"))
     for half_seconds in range(2 * 150):
         view.update(DemoStatus(half_seconds / 2, messages=half_seconds, alarms=STATUS.alarms))
     lines = out.getvalue().splitlines()
-    assert lines[:3] == ["网页 Page  http://127.0.0.1:8080/", "MQTT  mqtt://127.0.0.1:1883", "令牌 Token  s3cret"]
-    assert [line.split()[0] for line in lines[3:]] == ["1:00", "2:00"]
-    assert "alarms 3 (I:1 II:2 III:0 IV:0)" in lines[3]
+    assert lines[:2] == ["网页 Page  http://127.0.0.1:8080/", "MQTT  mqtt://127.0.0.1:1883"]
+    assert lines[2:4] == ["登录 Sign in  demo / once-only", "令牌 Token  s3cret"]
+    assert [line.split()[0] for line in lines[4:]] == ["1:00", "2:00"]
+    assert "alarms 3 (I:1 II:2 III:0 IV:0)" in lines[4]
     view.__exit__(None, None, None)
     assert out.getvalue().splitlines()[-1].startswith("2:29")
 
@@ -85,7 +87,7 @@ def test_a_long_pause_gives_one_line_not_many() -> None:
 
 def test_on_a_small_screen_the_lists_give_way_and_the_addresses_stay() -> None:
     view, out = screen(120, 24)
-    view.announce(ADDRESSES)
+    view.announce(ADDRESSES, user=("demo", "once-only"))
     crowded = replace(STATUS, newest=[STEP] * 30, faults=[f"fault {n}" for n in range(30)])
     view._console.print(view.picture(crowded))
     text = out.getvalue()

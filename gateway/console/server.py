@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
@@ -17,7 +18,8 @@ IDLE_S = 15
 
 
 class ConsoleServer:
-    """``await start()`` listens; ``run()`` serves until ``await stop()``.
+    """``await start()`` listens; ``run()`` serves until ``await stop()``. ``trusted_proxies``: addresses and networks
+    that are believed when they say where a request came from, and that it came by TLS.
 
     Close the feed before stopping: its streams end only then.
     """
@@ -30,6 +32,7 @@ class ConsoleServer:
         *,
         certificate: Path | None = None,
         key: Path | None = None,
+        trusted_proxies: Sequence[str] = (),
     ) -> None:
         self._host = host
         self._port = port
@@ -41,7 +44,8 @@ class ConsoleServer:
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # nobody's X-Forwarded-… is believed
+            proxy_headers=bool(trusted_proxies),  # nobody else's X-Forwarded-… is believed
+            forwarded_allow_ips=list(trusted_proxies),
             ws="none",
             timeout_keep_alive=IDLE_S,
             timeout_graceful_shutdown=STOP_S,

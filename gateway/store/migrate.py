@@ -54,6 +54,15 @@ def upgrade(engine: sa.Engine) -> str | None:
     return before
 
 
+def must_be_current(engine: sa.Engine) -> None:
+    """Raises ConfigError unless the schema is this program's."""
+    with engine.connect() as connection:
+        found = dialect.schema_version_of(connection)
+    if found != REVISION:
+        said = f"the running gateway has schema {found}, this citywatch {REVISION}: restart the gateway first"
+        raise ConfigError([Mistake(engine.url.render_as_string(hide_password=True), None, "", said)])
+
+
 def _newer(revision: str) -> str:
     return (
         f"the store has schema {revision}, which this citywatch does not know: it was written by a newer version. "

@@ -14,7 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.console.app import create_app
 from gateway.console.problems import Problem
+from gateway.console.server import ConsoleServer
 from gateway.console.throttle import FREE, LINES, REMEMBERED, Sparingly, Throttle
 from gateway.core.model import MINUTE, SECOND, Micros
 from gateway.core.records import Role, Scope, UserChange
@@ -84,7 +86,11 @@ async def test_what_can_be_used_to_sign_in_is_public(tmp_path: Path) -> None:
             "password": True,
             "token": True,
             "oidc": None,
-            "site": {"name_zh": "梁山城市运行中心", "name_en": "Liangshan operations centre"},
+            "site": {
+                "name_zh": "梁山城市运行中心",
+                "name_en": "Liangshan operations centre",
+                "timezone": "Asia/Shanghai",
+            },
         }
 
 
@@ -377,6 +383,33 @@ def test_what_the_throttle_remembers_is_bounded_and_forgotten() -> None:
         clock.tries("li", "10.0.0.1")
     clock.now += 16 * MINUTE
     assert [clock.tries("li", "10.0.0.1") for _ in range(6)] == [True] * FREE + [False]
+
+
+async def test_only_a_proxy_that_is_trusted_says_where_somebody_is(tmp_path: Path) -> None:
+    """Else whoever guesses would name another address each time."""
+    async with people(tmp_path) as console:
+        for trusted, told in ((("127.0.0.1",), [401] * 8), ((), [401] * FREE + [429] * 3)):
+            app = create_app(console.gateway, console.gateway.feed)
+            server = ConsoleServer(app, port=0, trusted_proxies=trusted)
+            async with asyncio.TaskGroup() as group:
+                await server.start()
+                group.create_task(server.run(), name="behind a proxy")
+                scheme = "https" if trusted else "http"
+                host = server.url.removeprefix("http://")
+                headers = {"X-Citywatch": "1", "Origin": f"{scheme}://{host}", "X-Forwarded-Proto": "https"}
+                async with httpx.AsyncClient(base_url=server.url, headers=headers, trust_env=False) as client:
+                    statuses = []
+                    for number in range(8):
+                        client.headers["X-Forwarded-For"] = f"203.0.113.{number}"
+                        statuses.append((await sign_in(client, f"name-{number}", NEXT)).status_code)
+                    assert statuses == told
+                    client.headers["X-Forwarded-For"] = "203.0.113.77"
+                    if trusted:
+                        cookie = (await sign_in(client, "li")).headers["set-cookie"]
+                        assert cookie.startswith("__Host-citywatch=")
+                        assert "Secure" in cookie
+                        assert ("li", "li", "done", "by password from 203.0.113.77") in await lines(console, "sign-in")
+                await server.stop()
 
 
 # ------------------------------------------------------------------------------------------ one's own password

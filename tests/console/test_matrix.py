@@ -75,6 +75,22 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/api/v1/rejected"): Row(VIEWER, EMPTY),
     ("GET", "/api/v1/audit"): Row(SUPERVISOR, WHOLE),
     ("GET", "/metrics"): Row(VIEWER, WHOLE),
+    # rules
+    ("GET", "/api/v1/rules"): Row(VIEWER, ANY),
+    ("GET", "/api/v1/rules/{rule}"): Row(VIEWER, ANY),
+    ("GET", "/api/v1/rules/{rule}/limits"): Row(VIEWER, ABSENT),
+    ("GET", "/api/v1/rules/{rule}/changes"): Row(VIEWER, ANY),
+    ("GET", "/api/v1/rule-changes"): Row(VIEWER, ANY),
+    ("POST", "/api/v1/rules/check"): Row(ENGINEER, ANY),
+    ("POST", "/api/v1/rules/stories"): Row(ENGINEER, ANY),
+    ("PUT", "/api/v1/rules/{rule}"): Row(ENGINEER, WHOLE),
+    ("PATCH", "/api/v1/rules/{rule}"): Row(ENGINEER, WHOLE),
+    ("DELETE", "/api/v1/rules/{rule}"): Row(ENGINEER, WHOLE),
+    ("POST", "/api/v1/rule-changes/{id}/undo"): Row(ENGINEER, WHOLE),
+    ("POST", "/api/v1/backtests"): Row(ENGINEER, WHOLE),
+    ("GET", "/api/v1/backtests"): Row(ENGINEER, WHOLE),
+    ("GET", "/api/v1/backtests/{id}"): Row(ENGINEER, WHOLE),
+    ("DELETE", "/api/v1/backtests/{id}"): Row(ENGINEER, WHOLE),
     # people
     ("GET", "/api/v1/session"): Row(VIEWER, ANY),
     ("DELETE", "/api/v1/session"): Row(VIEWER, ANY),
@@ -95,6 +111,8 @@ PATH = {
     "device_id": "d-1",
     "point": "setpoint",
     "name": "nobody",
+    "rule": "bridge-wind",
+    "id": "1",
 }
 QUERY = {"asset": "lamp-1", "point": "power"}
 BODY: dict[str, Any] = {
@@ -113,6 +131,17 @@ BODY: dict[str, Any] = {
     "name": "x",
     "old": "the old password",
     "new": "the new password",
+    "yaml": "- {rule: bridge-wind, applies_to: {kind: bridge}, when: {point: wind, above: 15 m/s}}",
+    "rule": "bridge-wind",
+    "since": "2025-07-20T00:00:00Z",
+    "until": "2025-07-21T00:00:00Z",
+    "enabled": True,
+}
+RULE_REV = {"rev": "0" * 12, "why": "w"}  # a rule's rev is a text
+OTHER_BODY: dict[tuple[str, str], dict[str, Any]] = {
+    ("PUT", "/api/v1/rules/{rule}"): RULE_REV,
+    ("PATCH", "/api/v1/rules/{rule}"): RULE_REV,
+    ("DELETE", "/api/v1/rules/{rule}"): RULE_REV,
 }
 OURS = [asset.asset for asset in ASSETS] + [device.device for device in DEVICES]
 
@@ -144,7 +173,10 @@ def routes_of(document: dict[str, Any]) -> list[Route]:
             for name in names:
                 url = url.replace(f"{{{name}}}", PATH[name])
             query = {one["name"]: QUERY[one["name"]] for one in given if one["in"] == "query" and one.get("required")}
-            found.append(Route(method.upper(), path, url, query, body_of(document, operation)))
+            body = body_of(document, operation)
+            if (method.upper(), path) in OTHER_BODY:
+                body = (body or {}) | OTHER_BODY[method.upper(), path]
+            found.append(Route(method.upper(), path, url, query, body))
     return found
 
 

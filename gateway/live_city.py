@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gateway.core.model import Asset, Transition
+from gateway.core.model import Asset, Device, Transition
 from gateway.core.points import PointState
 from gateway.core.processor import Processor
 from gateway.core.standing import Standing
@@ -48,6 +48,13 @@ class LiveCity:
         engine = self._processor().engine
         return engine.point(asset_id, point) if engine is not None else None
 
-    def unheard(self, asset_id: str, intervals: float) -> bool:
+    def devices(self) -> Sequence[Device]:
+        return list(self._processor().registry.devices())
+
+    def quiet(self, asset_id: str) -> float | None:
         engine = self._processor().engine
-        return engine is not None and engine.unheard(asset_id, intervals)
+        return engine.quiet(asset_id) if engine is not None else None
+
+    def heard(self, device_id: str, intervals: float) -> bool | None:
+        engine = self._processor().engine
+        return engine.heard(device_id, intervals) if engine is not None else None

@@ -28,6 +28,7 @@ from gateway.console import (
     rules,
     shift,
     system,
+    trends,
 )
 from gateway.console.feed import Feed
 from gateway.console.gate import Gate
@@ -100,6 +101,7 @@ def _application(gateway: ConsolePort, feed: Feed, pages: Pages, base: BaseMap) 
         load.routes(gateway),
         map.routes(gateway, base),
         overview.routes(gateway),
+        trends.routes(gateway),
         notes.routes(gateway),
         operation.routes(gateway),
         people.routes(gateway, gate, door),

@@ -1,10 +1,8 @@
-"""The city over HTTP: assets, what they report now, devices, and readings of the past."""
+"""The city over HTTP: assets, what they report now, and devices."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import re
 import secrets
 from functools import partial
 from typing import Annotated, Any
@@ -15,23 +13,14 @@ from starlette.responses import JSONResponse, Response
 from gateway.console import models, views
 from gateway.console.gate import Principal, in_scope, needs, scope_of, visible_device
 from gateway.console.paging import Cursor, Limit, listed, page
-from gateway.console.port import ConsolePort, RawRow, StepRow
+from gateway.console.port import ConsolePort
 from gateway.console.problems import Problem
-from gateway.core.model import HOUR, MINUTE, SECOND, Micros
 from gateway.core.records import AssetFilter, AssetRow, AssetState, AuditRow, Role
-from gateway.core.vocabulary import unit_of
 from gateway.errors import CommandRefused, ConfigError, Unavailable
 
 GEOJSON = "application/geo+json"
-MAX_READINGS = 10_000  # a week of minutes; a page of raw ones is about 1 MB
-DAY: Micros = 24 * HOUR
-MAX_STEPS = 100_000  # from…to in steps: a month of minutes twice over
 MAX_STRANGERS = 1_000  # names looked at; a fleet of strangers is a configuration, not a list
-QUERIES = 4  # readings queries at once: the historian has other work
-QUERY_S = 10.0
-
-_STEP = re.compile(r"^(\d{1,9})(s|m|h|d)$")
-_STEP_UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
+CHILDREN = 200  # assets that name one: a circuit has forty lamps, a network may have thousands
 
 _GEO_ANSWER: dict[int | str, dict[str, Any]] = {200: {"content": {GEOJSON: {"schema": {"type": "object"}}}}}
 
@@ -39,7 +28,6 @@ _GEO_ANSWER: dict[int | str, dict[str, Any]] = {200: {"content": {GEOJSON: {"sch
 def routes(gateway: ConsolePort) -> APIRouter:
     router = APIRouter(tags=["city"])
     records = gateway.records
-    querying = asyncio.Semaphore(QUERIES)
     asset_view = partial(views.asset, layout=gateway.component_code_layout)
     asset_feature = partial(views.asset_feature, layout=gateway.component_code_layout)
 
@@ -81,11 +69,21 @@ def routes(gateway: ConsolePort) -> APIRouter:
         found = await page(records.assets(wanted, limit, cursor), asset_feature)
         return geojson({"type": "FeatureCollection", "features": found["items"], "cursor": found["cursor"]})
 
-    @router.get("/assets/{asset_id}", response_model=models.AssetView, responses=_GEO_ANSWER)
+    @router.get("/assets/{asset_id}", response_model=models.AssetDetail, responses=_GEO_ANSWER)
     async def asset(asset_id: str, request: Request) -> Any:
-        """One asset."""
+        """One asset, with what it names and what names it."""
         row = await existing(request, asset_id)
-        return geojson(asset_feature(row)) if wants_geojson(request) else asset_view(row)
+        if wants_geojson(request):
+            return geojson(asset_feature(row))
+        city = gateway.city
+        parents = [(link, city.asset(name)) for link, name in sorted(row.asset.links.items())]
+        children = [(link, city.asset(name)) for link, name in sorted(city.named_by(asset_id))]
+        seen = [(link, child) for link, child in children if child is not None and in_scope(request, child)]
+        return asset_view(row) | {
+            "parents": [views.link(link, parent) for link, parent in parents if parent and in_scope(request, parent)],
+            "children": [views.link(link, child) for link, child in seen[:CHILDREN]],
+            "children_total": len(seen),
+        }
 
     @router.get("/assets/{asset_id}/points", response_model=list[models.PointOut], responses=_GEO_ANSWER)
     async def points(asset_id: str, request: Request) -> Any:
@@ -97,16 +95,6 @@ def routes(gateway: ConsolePort) -> APIRouter:
         feature = asset_feature(row)
         feature["properties"]["points"] = {point.pop("point"): point for point in current}
         return geojson(feature)
-
-    @router.get("/devices", response_model=models.ListOf[models.DeviceView])
-    async def devices(
-        request: Request,
-        asset: Annotated[str | None, Query(max_length=200)] = None,
-        limit: Limit = 100,
-        cursor: Cursor = None,
-    ) -> dict[str, Any]:
-        """The electronics, by id; those now mounted on ``asset`` when it is given."""
-        return await page(records.devices(asset, limit, cursor, scope_of(request)), views.device)
 
     @router.post("/devices/{device_id}/credentials", response_model=models.CredentialsView, status_code=201)
     async def issue_credentials(
@@ -194,89 +182,7 @@ def routes(gateway: ConsolePort) -> APIRouter:
         await noted(who, "claim", device.device, body.why)
         return views.device(device)
 
-    @router.get("/readings", response_model=models.ReadingsView)
-    async def readings(
-        request: Request,
-        asset: Annotated[str, Query(max_length=200)],
-        point: Annotated[str, Query(max_length=64)],
-        from_: Annotated[str | None, Query(alias="from", description="ISO 8601 with zone; default to − 24 h.")] = None,
-        to: Annotated[str | None, Query(description="ISO 8601 with zone, not included; default now.")] = None,
-        step: Annotated[str | None, Query(description="10s, 1m, 1h, 1d …; raw readings when left out.")] = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_READINGS)] = 1000,
-        cursor: Cursor = None,
-    ) -> dict[str, Any]:
-        """Readings of one point, oldest first: raw, or count, min, mean, max and last of every step."""
-        row = await existing(request, asset)
-        end = _time(to, "to") if to is not None else gateway.now() + 1
-        start = _time(from_, "from") if from_ is not None else end - DAY
-        width = None if step is None else _step(step)
-        if start > end:
-            raise Problem("invalid", "from is later than to")
-        if width is not None and (end - start) // width > MAX_STEPS:
-            raise Problem("invalid", f"more than {MAX_STEPS} steps: take a wider step or a shorter time")
-        given = 0
-        if cursor is not None:
-            start, given = _cursor(cursor)
-        rows = await _ask(querying, gateway, asset, point, start, end, width, limit + given + 1)
-        rows = rows[given:]
-        more = len(rows) > limit
-        rows = rows[:limit]
-        return {
-            "asset": asset,
-            "point": point,
-            "unit": unit_of(row.asset.kind, point),
-            "step_s": None if width is None else width / SECOND,
-            "items": [views.reading(item) for item in rows],
-            "cursor": _cursor_behind(rows, start, given) if more else None,
-        }
-
     return router
-
-
-async def _ask(
-    querying: asyncio.Semaphore,
-    gateway: ConsolePort,
-    asset: str,
-    point: str,
-    start: Micros,
-    end: Micros,
-    step: Micros | None,
-    limit: int,
-) -> list[RawRow | StepRow]:
-    """The historian's answer; raises Unavailable rather than letting questions pile up."""
-    try:
-        async with asyncio.timeout(QUERY_S), querying:
-            return list(await gateway.readings(asset, point, start, end, step, limit))
-    except TimeoutError as error:
-        raise Unavailable("the historian is busy with other questions") from error
-
-
-def _cursor_behind(rows: list[RawRow | StepRow], start: Micros, given: int) -> str:
-    """``<time>.<n>``: go on at ``time``, of which ``n`` rows were given already (several may share a time)."""
-    last = rows[-1].time
-    same = sum(1 for row in rows if row.time == last)
-    return f"{last}.{same + given if last == start else same}"
-
-
-def _cursor(text: str) -> tuple[Micros, int]:
-    match = re.match(r"^(-?\d{1,18})\.(\d{1,5})$", text)
-    if match is None:
-        raise Problem("bad_cursor")
-    return int(match[1]), min(int(match[2]), MAX_READINGS)
-
-
-def _time(text: str, name: str) -> Micros:
-    try:
-        return views.micros(text)
-    except (ValueError, OverflowError) as error:
-        raise Problem("invalid", f"{name}: {error}") from error
-
-
-def _step(text: str) -> Micros:
-    match = _STEP.match(text)
-    if match is None or int(match[1]) == 0:
-        raise Problem("invalid", "step: write 10s, 1m, 1h or 1d")
-    return int(match[1]) * _STEP_UNITS[match[2]]
 
 
 def wants_geojson(request: Request) -> bool:

@@ -33,7 +33,7 @@ def routes(gateway: ConsolePort) -> APIRouter:
         begin, end = _period(gateway, since, until)
         scope = scope_of(request)
         report = report_of(await _steps(gateway, begin, end, scope), begin, end)
-        return {**views.load_report(report), "now": views.load_now(await _now(gateway, scope))}
+        return {**views.load_report(report), "now": views.load_now(await load_now(gateway, scope))}
 
     @router.get("/shadow", response_model=list[models.ShadowView])
     async def shadow(request: Request, since: When = None, until: When = None) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def _period(gateway: ConsolePort, since: str | None, until: str | None) -> tuple
     return begin, end
 
 
-async def _now(gateway: ConsolePort, scope: Scope) -> FloodWatch:
+async def load_now(gateway: ConsolePort, scope: Scope) -> FloodWatch:
     """The last ten minutes: of the whole city from memory, of a part of it from what was recorded."""
     if not scope:
         return gateway.load()

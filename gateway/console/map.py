@@ -380,7 +380,7 @@ async def _silent(city: City, columns: _Columns) -> set[int]:
     silent: set[int] = set()
     for first in range(0, len(columns.ids), SLICE):
         part = columns.ids[first : first + SLICE]
-        silent.update(number for number, asset in enumerate(part, first) if city.unheard(asset, STALE_INTERVALS))
+        silent.update(number for number, asset in enumerate(part, first) if (city.quiet(asset) or 0) > STALE_INTERVALS)
         await asyncio.sleep(0)
     return silent
 

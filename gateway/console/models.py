@@ -290,6 +290,23 @@ class AssetView(Out):
     worst_level: LevelName | None
 
 
+class LinkView(Out):
+    """``link`` is the name of the tie: feeder, network, station, catchment …"""
+
+    link: str
+    asset: str
+    kind: str
+    name: str
+
+
+class AssetDetail(AssetView):
+    """``parents``: what it names in its links; ``children``: what names it, the first 200 of ``children_total``."""
+
+    parents: list[LinkView]
+    children: list[LinkView]
+    children_total: int
+
+
 class DeviceView(Out):
     device: str
     asset: str
@@ -324,26 +341,6 @@ class StrangerView(Out):
     last_time: Time
     source: str
     topic: str
-
-
-class StepView(Out):
-    time: Time
-    count: int
-    min: float | None
-    mean: float | None
-    max: float | None
-    last: Scalar
-
-
-class ReadingsView(Out):
-    """Readings of one point, oldest first; ``step_s`` is null for raw ones."""
-
-    asset: str
-    point: str
-    unit: str | None
-    step_s: float | None
-    items: list[RawView] | list[StepView]
-    cursor: str | None = None
 
 
 class LedgerView(Out):

@@ -217,6 +217,10 @@ def asset(row: AssetRow, layout: Layout | None = None) -> dict[str, Any]:
     }
 
 
+def link(name: str, other: Asset) -> dict[str, Any]:
+    return {"link": name, "asset": other.asset, "kind": other.kind, "name": other.name}
+
+
 def device(thing: Device) -> dict[str, Any]:
     interval = thing.expected_interval
     return {
@@ -265,6 +269,7 @@ def reading(row: RawRow | StepRow) -> dict[str, Any]:
         "mean": row.mean,
         "max": row.max,
         "last": row.last,
+        "bad": row.bad,
     }
 
 

@@ -214,21 +214,32 @@ class Engine:
         state = self._assets.get(asset)
         return {name: point for name, point in state.points.items() if point.reported} if state is not None else {}
 
-    def unheard(self, asset: str, intervals: float) -> bool:
-        """Whether every device of an asset that has an interval was quiet for more than so many of them, the time in
-        which the gateway could not listen left out; False for an asset that has no such device."""
+    def quiet(self, asset: str) -> float | None:
+        """For how many of its expected intervals the device of an asset that was heard last has been quiet, the time in
+        which the gateway could not listen left out; None for an asset without a device that has an interval."""
         state = self._assets.get(asset)
-        if state is None:
-            return False
-        quiet = False
-        listened = self.now - self._silences.deaf
-        for name in state.devices:
-            device = self._silences.devices.get(name)
-            if device is not None and device.interval is not None:
-                if listened - device.seen <= intervals * device.interval:
-                    return False
-                quiet = True
-        return quiet
+        least: float | None = None
+        for device in state.devices if state is not None else ():
+            quiet = self._quiet(device)
+            if quiet is not None and (least is None or quiet < least):
+                least = quiet
+        return least
+
+    def heard(self, device: str, intervals: float) -> bool | None:
+        """Whether a device was heard within so many of its expected intervals; None for one that has none."""
+        quiet = self._quiet(device)
+        return None if quiet is None else quiet <= intervals
+
+    def _quiet(self, device: str) -> float | None:
+        found = self._silences.devices.get(device)
+        if found is None or not found.interval:
+            return None
+        return (self.now - self._silences.deaf - found.seen) / found.interval
+
+    def last_good(self, state: PointState) -> Micros | None:
+        """When the newest good reading of a point came; None when there was none. A moment too late where the gateway
+        could not listen since."""
+        return None if state.good_at == NEVER else min(state.good_at + self._silences.deaf, state.received_at)
 
     def not_applicable(self, asset: str) -> dict[str, str]:
         """Rules of the asset's kind that cannot be applied to it, and what it lacks."""

@@ -184,10 +184,10 @@ def next_number(db: Any) -> int:
     return int(db.execute("SELECT coalesce(max(number), 0) + 1 FROM files").fetchone()[0])
 
 
-def parquet(paths: list[Path]) -> str:
-    """``read_parquet`` over ``paths``, whose names are ours."""
+def parquet(paths: list[Path], *, alike: bool = True) -> str:
+    """``read_parquet`` over ``paths``, whose names are ours. ``alike``: all have the same columns."""
     names = ", ".join("'" + str(path.resolve()).replace("'", "''") + "'" for path in paths)
-    return f"read_parquet([{names}])"
+    return f"read_parquet([{names}]{'' if alike else ', union_by_name = true'})"
 
 
 def sync(path: Path) -> None:

@@ -42,12 +42,21 @@ DISTINCT = f"""
 QUALIFY row_number() OVER (
     PARTITION BY series, time, sequence, CASE WHEN flags & {UNTIMED} != 0 THEN cursor END ORDER BY cursor) = 1
 """
-COUNTED = f"(flags & {QUALITY_MASK}) != {BAD_BITS} AND (value IS NOT NULL OR text IS NOT NULL)"
 
 
-# The columns of a rollup, from readings; ``step`` is the begin of its minute or hour.
+def believed(source: str) -> str:
+    """SQL for the readings of the select ``source``, without what the bad ones say."""
+    good = f"(flags & {QUALITY_MASK}) != {BAD_BITS}"
+    said = f"CASE WHEN {good} THEN value END AS value, CASE WHEN {good} THEN text END AS text"
+    return f"SELECT series, time, cursor, {said} FROM ({source} {DISTINCT})"
+
+
+# The columns of a rollup, from ``believed`` readings; ``step`` is the begin of its minute or hour. ``count``: what
+# says something; ``bad``: the rest.
 AGGREGATES = """
-    count(*) AS count, count(value) AS numbers, min(value) AS min, max(value) AS max, sum(value) AS sum,
+    count(*) FILTER (value IS NOT NULL OR text IS NOT NULL) AS count,
+    count(*) FILTER (value IS NULL AND text IS NULL) AS bad,
+    count(value) AS numbers, min(value) AS min, max(value) AS max, sum(value) AS sum,
     last(value ORDER BY time, cursor) FILTER (value IS NOT NULL) AS last,
     max(time) FILTER (value IS NOT NULL) AS last_time,
     last(text ORDER BY time, cursor) FILTER (text IS NOT NULL) AS last_text,
@@ -146,7 +155,7 @@ class Compactor:
                 for source in self._rollup_sources(raw):
                     query = f"""
                         SELECT series, {floor_to(STEPS[kind])} AS step, {AGGREGATES}
-                        FROM ({source} {DISTINCT}) WHERE {COUNTED} GROUP BY 1, 2 ORDER BY 1, 2
+                        FROM ({believed(source)}) GROUP BY 1, 2 ORDER BY 1, 2
                     """
                     made += self._write(kind, day, query, now, len(made))
 

@@ -164,7 +164,7 @@ class Historian:
         """One point of one asset from ``start`` to before ``end`` by source time, the first ``limit``.
 
         Without ``step``: as they were given, of ``quality`` if one is asked for. With ``step`` (µs): count, min, mean,
-        max and last of each step, of readings that are not bad; the range is widened to whole steps.
+        max and last of each step, of readings that are not bad, and how many were; the range is widened to whole steps.
         Raises Unavailable when the answer takes longer than ``QUERY_S`` or more memory than there is.
         """
         limit = max(1, min(limit, MAX_LIMIT))
@@ -178,6 +178,10 @@ class Historian:
         if step <= 0:
             raise ValueError("a step is longer than nothing")
         return await self._ask(queries.steps, series, start, end, step, limit)
+
+    async def resolution(self, start: Micros, end: Micros) -> Micros:
+        """The finest step in which all that is kept of that time can be told; 0: the readings themselves are there."""
+        return await self._ask(queries.resolution, start, end)
 
     async def after(self, cursor: int, limit: int) -> tuple[int, list[Reading]]:
         """Up to ``limit`` readings behind ``cursor`` (0: from the beginning) in the order they arrived.

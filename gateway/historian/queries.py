@@ -16,7 +16,7 @@ from gateway.core.model import Micros, Quality, Value
 from gateway.historian import catalog
 from gateway.historian.catalog import DAY, HOT_COLUMNS, READ_COLUMNS, STEPS, Kind, parquet
 from gateway.historian.columns import QUALITIES, QUALITY_MASK, to_quality, to_value
-from gateway.historian.compaction import AGGREGATES, COUNTED, DISTINCT, floor_to
+from gateway.historian.compaction import AGGREGATES, DISTINCT, believed, floor_to
 
 # Only what an answer needs: a third of the time goes into unpacking columns.
 _ASKED = "series, time, value, text, flags, reason, sequence, cursor"
@@ -35,6 +35,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     """What a point did in the step that begins at ``time``: readings that are not bad and have a value.
 
     ``min`` … ``mean`` are None when none of them is a number; ``last`` is the newest number, else the newest text.
+    ``bad``: how many other readings there were (0 in rollups older than this column); a step may hold only such.
     """
 
     time: Micros
@@ -43,6 +44,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     mean: float | None
     max: float | None
     last: float | str | None
+    bad: int = 0
 
 
 def series_of(db: Any, folder: Path, asset: str, point: str) -> tuple[int, ...]:
@@ -88,30 +90,43 @@ def steps(
             condition += f" AND NOT (time >= {first * DAY} AND time < {(last + 1) * DAY})"
         readings = _readings(db, folder, condition, start, end, but=days)
         parts = [
-            f"SELECT series, {floor_to(step)} AS step, {AGGREGATES} FROM ({readings} {DISTINCT}) "
-            f"WHERE {COUNTED} GROUP BY 1, 2"
+            f"SELECT series, {floor_to(step)} AS step, {AGGREGATES} FROM ({believed(readings)}) GROUP BY 1, 2"
         ]
         if days:
             rollups = catalog.files(db, f"kind = ? AND day IN ({_list(days)})", [kind])
             in_step = floor_to(step).replace("time", "step")
             parts.append(f"""
                 SELECT * REPLACE ({in_step} AS step)
-                FROM {parquet([file.path(folder) for file in rollups])}
+                FROM {parquet([file.path(folder) for file in rollups], alike=False)}
                 WHERE {chosen} AND step >= {start} AND step < {end}
             """)
         query = f"""
             SELECT step, sum(count)::BIGINT, min(min), sum(sum) / sum(numbers), max(max),
                    last(last ORDER BY last_time, series) FILTER (last IS NOT NULL),
-                   last(last_text ORDER BY last_text_time, series) FILTER (last_text IS NOT NULL)
+                   last(last_text ORDER BY last_text_time, series) FILTER (last_text IS NOT NULL),
+                   coalesce(sum(bad), 0)::BIGINT
             FROM ({" UNION ALL BY NAME ".join(parts)}) GROUP BY 1 ORDER BY 1 LIMIT {limit}
         """
         rows = db.execute(query).fetchall()
     finally:
         db.execute("ROLLBACK")
     return [
-        Step(time, count, low, mean, high, number if number is not None else text)
-        for time, count, low, mean, high, number, text in rows
+        Step(time, count, low, mean, high, number if number is not None else text, bad)
+        for time, count, low, mean, high, number, text, bad in rows
     ]
+
+
+def resolution(db: Any, folder: Path, start: Micros, end: Micros) -> Micros:
+    """The finest step in which everything kept between ``start`` and ``end`` can be told: 0 while the readings
+    themselves are there, else that of the rollups of the day that has the coarsest ones."""
+    finest = " ".join(f"WHEN '{kind}' THEN {step}" for kind, step in STEPS.items())
+    query = f"""
+        SELECT max(finest) FROM (
+            SELECT min(CASE kind {finest} ELSE 0 END) AS finest FROM files
+            WHERE obsolete_at IS NULL AND last_time >= ? AND first_time < ? GROUP BY day)
+    """
+    (found,) = db.execute(query, [start, end]).fetchone()
+    return int(found or 0)
 
 
 def arrived(db: Any, folder: Path, after: int, limit: int) -> tuple[int, list[tuple[Any, ...]]]:

@@ -307,6 +307,7 @@ async def test_stepped_readings_and_times_with_a_plus_that_became_a_space(tmp_pa
             "mean": 2,
             "max": 3,
             "last": 2.5,
+            "bad": 0,
         }
 
 

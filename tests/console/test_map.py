@@ -11,28 +11,22 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.config.rules import load_rules
 from gateway.console import map as city_map
 from gateway.console.map import CityLines, CityMap
-from gateway.core.assets_json import to_json
 from gateway.core.base_map import Archive, BaseMap, Bounds, Tiles, read_layer
 from gateway.core.model import (
     SECOND,
     Asset,
     AssetsChanged,
     Condition,
-    Device,
-    Frame,
-    FrameKind,
     Level,
     Micros,
     OutOfService,
     Shelve,
 )
-from gateway.core.processor import Configuration, Processor
 from gateway.core.records import EVERYWHERE, Role, Scope
 from gateway.live_city import LiveCity
-from tests.console.city import START, record, running, step
+from tests.console.city import START, holding, real_city, record, running, step, tick
 
 ROADS = b"""{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {"name": "r"},
  "geometry": {"type": "LineString", "coordinates": [[116.0, 35.7], [116.2, 35.9]]}}]}"""
@@ -40,20 +34,6 @@ ROADS = b"""{"type": "FeatureCollection", "features": [{"type": "Feature", "prop
 
 def placed(asset: str, kind: str = "lamp", number: int = 0, **more: Any) -> Asset:
     return Asset(asset, kind, longitude=116.0 + number / 1000, latitude=35.8, **more)
-
-
-def real_city(assets: list[Asset], interval_s: int = 60) -> Processor:
-    """An engine that listens to one device on each asset, since START."""
-    configuration = Configuration("c", {}, load_rules({}))
-    processor = Processor({"c": configuration})
-    devices = [Device(f"d-{a.asset}", a.asset, "p", expected_interval=interval_s * SECOND) for a in assets]
-    processor.process(1, [Frame(FrameKind.CONFIG, "gateway", "c", b"", START)])
-    processor.process(2, [Frame(FrameKind.ASSETS, "gateway", "", to_json(assets, devices), START)])
-    return processor
-
-
-def tick(processor: Processor, at: Micros) -> None:
-    processor.process(processor.position + 1, [Frame(FrameKind.TICK, "timer", "", b"", at)])
 
 
 @pytest.fixture(autouse=True)
@@ -217,9 +197,6 @@ async def test_only_the_host_of_the_tiles_enters_the_policy(tmp_path: Path) -> N
 
 
 async def test_fifty_thousand_assets_are_made_in_slices_and_sent_in_a_moment() -> None:
-    """The worst stretch in which nothing else of the loop could run is measured in the thread's own CPU time, so that
-    other work on this machine does not count."""
-
     class Gateway:
         def __init__(self, city: LiveCity) -> None:
             self.city = city
@@ -237,21 +214,11 @@ async def test_fifty_thousand_assets_are_made_in_slices_and_sent_in_a_moment() -
     city.count([step(record(asset.asset, level=Level(n % 4 + 1))) for n, asset in enumerate(assets[:20_000])])
     gateway: Any = Gateway(city)
     pictures, lines = CityMap(gateway), CityLines(gateway, BaseMap())
-    held: list[float] = []
-
-    async def watch() -> None:
-        last = time.thread_time()
-        while True:
-            await asyncio.sleep(0)
-            last, before = time.thread_time(), last
-            held.append(last - before)
-
-    watcher = asyncio.create_task(watch())
-    began = time.perf_counter()
-    picture = await pictures.picture(EVERYWHERE)
-    took = time.perf_counter() - began
-    packed = await lines.packed(picture, EVERYWHERE)
-    watcher.cancel()
+    async with holding() as held:
+        began = time.perf_counter()
+        picture = await pictures.picture(EVERYWHERE)
+        took = time.perf_counter() - began
+        packed = await lines.packed(picture, EVERYWHERE)
     document = msgspec.json.decode(gzip.decompress(picture.packed.squeezed))
     assert len(document["asset"]) == 50_000
     assert sum(state == 1 for state in document["state"]) == 20_000

@@ -310,3 +310,21 @@ def test_an_engine_without_rules_keeps_current_values() -> None:
     assert engine.observe(Decoded("r1", [reading]), events).keep == [reading]
     assert engine.points("r1")["depth"].value == 3.0
     assert engine.next_deadline is None
+
+
+def test_an_asset_is_as_quiet_as_its_device_that_was_heard_last_and_as_the_gateway_could_hear() -> None:
+    street = Street(assets=[Asset("r1", "road"), Asset("r2", "road")], interval_s={"r1": 60, "spare": 60}.get)
+    assert street.engine.quiet("r2") is None
+    assert street.engine.quiet("nothing") is None
+    assert street.engine.heard("r2", 3) is None
+    street.send(0, "r1", depth=1)
+    street.at(120)
+    assert street.engine.quiet("r1") == 2
+    assert street.engine.heard("r1", 2) is True
+    assert street.engine.heard("r1", 1.9) is False
+    street.engine.apply_assets([], [Device("spare", "r1", "p")], street.engine.now, street.events)
+    street.at(180)
+    assert street.engine.quiet("r1") == 1, "a device that was mounted just now has been quiet since then"
+    street.engine.blind(START + 180 * S, START + 600 * S)
+    street.at(600)
+    assert street.engine.quiet("r1") == 1

@@ -38,12 +38,11 @@ def steps(arrived: list[Arrived], asset: str, point: str, start: Micros, end: Mi
         for r in kept(arrived)
         if (r.asset, r.point) == (asset, point)
         and first <= r.source_time // step < last
-        and r.quality is not Quality.BAD
-        and r.value is not None
     ]
     answer = []
     for number in sorted({number for number, _ in chosen}):
-        inside = [r for which, r in chosen if which == number]
+        everything = [r for which, r in chosen if which == number]
+        inside = [r for r in everything if r.quality is not Quality.BAD and r.value is not None]
         inside.sort(key=lambda r: (r.source_time, series[r.asset, r.point, r.device]))
         numbers = [float(r.value) for r in inside if isinstance(r.value, float | int)]
         texts = [r.value for r in inside if isinstance(r.value, str)]
@@ -54,7 +53,8 @@ def steps(arrived: list[Arrived], asset: str, point: str, start: Micros, end: Mi
                 min(numbers, default=None),
                 sum(numbers) / len(numbers) if numbers else None,
                 max(numbers, default=None),
-                numbers[-1] if numbers else texts[-1],
+                numbers[-1] if numbers else texts[-1] if texts else None,
+                len(everything) - len(inside),
             )
         )
     return answer

@@ -15,6 +15,7 @@ import pytest
 
 from gateway.core.model import HOUR, MINUTE, SECOND, Micros, Quality, Reading
 from gateway.errors import StorageFailed, Unavailable
+from gateway.historian import compaction
 from gateway.historian import historian as module
 from gateway.historian.catalog import DAY
 from gateway.historian.compaction import Retention
@@ -453,3 +454,79 @@ async def test_a_closed_historian_refuses(tmp_path: Path) -> None:
         await historian.append([(2, batch(2))])
     with pytest.raises(Unavailable, match="closed"):
         await historian.readings("lamp-0", "power", 0, FOREVER)
+
+
+# -- what a chart asks ----------------------------------------------------------------------------------------------
+
+
+async def test_a_step_tells_how_many_bad_readings_it_holds_in_every_kind_of_storage(tmp_path: Path) -> None:
+    """Bad ones alone make a step too: a chart must show that somebody spoke, and could not be believed."""
+    said = [
+        (0, 1.0, Quality.GOOD),
+        (30, 9.0, Quality.BAD),
+        (60, 9.0, Quality.BAD),
+        (61, None, Quality.GOOD),
+        (180, 3.0, Quality.GOOD),
+    ]
+    given = [reading(MIDNIGHT + second * SECOND, value, quality=quality) for second, value, quality in said]
+    historian = await Historian.open(tmp_path, retention=Retention(raw=2 * DAY))
+    await historian.append([(1, given)])
+
+    async def minutes() -> list[tuple[int, int, float | None, int]]:
+        found = await historian.readings("lamp-1", "power", MIDNIGHT, MIDNIGHT + HOUR, MINUTE)
+        return [((step.time - MIDNIGHT) // MINUTE, step.count, step.max, step.bad) for step in found]
+
+    expected = [(0, 1, 1.0, 1), (1, 0, None, 2), (3, 1, 3.0, 0)]
+    assert await minutes() == expected
+    now = MIDNIGHT + 2 * DAY
+    await historian.compact(now)
+    await historian.compact(now + HOUR)
+    assert await minutes() == expected
+    assert await historian.retain(now + 2 * DAY)
+    assert await historian.readings("lamp-1", "power", MIDNIGHT, MIDNIGHT + HOUR) == []
+    assert await minutes() == expected
+    hours = await historian.readings("lamp-1", "power", MIDNIGHT, MIDNIGHT + DAY, HOUR)
+    assert [(step.count, step.mean, step.bad) for step in hours] == [(2, 2.0, 3)]
+    await historian.close()
+
+
+async def test_rollups_from_before_the_count_of_bad_readings_are_read_beside_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    historian = await Historian.open(tmp_path)
+    before = compaction.AGGREGATES.replace("count(*) FILTER (value IS NULL AND text IS NULL) AS bad,", "")
+    assert before != compaction.AGGREGATES
+    for day in range(2):
+        bad = reading(MIDNIGHT + day * DAY + 1, 9.0, quality=Quality.BAD)
+        await historian.append([(day + 1, [reading(MIDNIGHT + day * DAY, float(day)), bad])])
+        with monkeypatch.context() as patched:
+            if day == 0:
+                patched.setattr(compaction, "AGGREGATES", before)
+            for hour in range(3):
+                await historian.compact(MIDNIGHT + (day + 1) * DAY + (hour + 1) * HOUR)
+    assert len(files(tmp_path, "*/1h-*.parquet")) == 2
+    steps = await historian.readings("lamp-1", "power", MIDNIGHT, MIDNIGHT + 2 * DAY, DAY)
+    assert [(step.count, step.last, step.bad) for step in steps] == [(1, 0.0, 0), (1, 1.0, 1)]
+    whole = await historian.readings("lamp-1", "power", MIDNIGHT, MIDNIGHT + 2 * DAY, 2 * DAY)
+    assert [(step.count, step.bad) for step in whole] in ([(2, 1)], [(1, 0), (1, 1)])
+    await historian.close()
+
+
+async def test_it_is_known_how_finely_a_time_can_still_be_told(tmp_path: Path) -> None:
+    retention = Retention(raw=10 * DAY, minutes=20 * DAY, hours=100 * DAY)
+    historian = await Historian.open(tmp_path, retention=retention)
+    for day in (0, 15, 29):
+        await historian.append([(day + 1, [reading(MIDNIGHT + day * DAY + HOUR)])])
+    now = MIDNIGHT + 30 * DAY + 2 * HOUR
+    assert await historian.resolution(MIDNIGHT, now) == 0
+    await historian._run(historian._writer, historian._seal)
+    for hour in range(3):
+        await historian.compact(now + hour * HOUR)
+    await historian.append([(100, [reading(now)])])
+    assert await historian.resolution(MIDNIGHT, now + 1) == 0
+    await historian.retain(now)
+    assert await historian.resolution(MIDNIGHT, now + 1) == HOUR, "the oldest day is told by the hour only"
+    assert await historian.resolution(MIDNIGHT + 2 * DAY, now + 1) == MINUTE
+    assert await historian.resolution(MIDNIGHT + 20 * DAY, now + 1) == 0
+    assert await historian.resolution(MIDNIGHT - 9 * DAY, MIDNIGHT) == 0, "nothing at all"
+    await historian.close()

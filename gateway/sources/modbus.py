@@ -209,6 +209,11 @@ class ModbusSource:
     def stats(self) -> list[EndpointStats]:
         return [worker.stats for worker in self._workers.values()]
 
+    def polled(self) -> list[tuple[ModbusEndpoint, EndpointStats]]:
+        """What is really asked for, and how that goes; in order of address."""
+        workers = sorted(self._workers.values(), key=lambda worker: worker.wanted.line)
+        return [(worker.wanted, worker.stats) for worker in workers]
+
 
 class _Poll:
     """A unit and when it is due (event loop time)."""

@@ -64,6 +64,10 @@ class LiveEquipment:
         configuration = self._processor.configuration
         return configuration.profiles.get(device.profile) if configuration is not None else None
 
+    def profiles(self) -> Sequence[Profile]:
+        configuration = self._processor.configuration
+        return sorted(configuration.profiles.values(), key=lambda one: one.id) if configuration is not None else ()
+
     # -- points ---------------------------------------------------------------------------------------------------
 
     def troubles(self, asset_id: str) -> Sequence[TroubledPoint]:

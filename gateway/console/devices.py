@@ -90,6 +90,15 @@ class DeviceLine(models.DeviceView):
     online: bool | None
 
 
+class ProfileView(models.Out):
+    """A kind of device. ``kinds``: the kinds of assets that it can be mounted on."""
+
+    profile: str
+    kinds: list[str]
+    title: models.Title
+    transport: str
+
+
 class DeviceDetail(DeviceLine):
     """One device: its profile with the points and what they read now, and its account in the ledger (null when nothing
     was ever received)."""
@@ -290,6 +299,19 @@ def routes(gateway: ConsolePort) -> APIRouter:
             return {**views.device(device), "last_heard": views.iso_or_none(last_heard), "online": online}
 
         return await page(gateway.records.devices(asset, limit, cursor, scope_of(request), q or None, profile), view)
+
+    @router.get("/profiles", response_model=list[ProfileView])
+    async def profiles() -> list[dict[str, Any]]:
+        """The kinds of devices that are known, by id: what a device that is claimed can be."""
+        return [
+            {
+                "profile": one.id,
+                "kinds": list(one.kinds),
+                "title": {"zh": one.title_zh, "en": one.title_en},
+                "transport": one.transport.value,
+            }
+            for one in gateway.equipment.profiles()
+        ]
 
     @router.get("/devices/{device_id}", response_model=DeviceDetail)
     async def device(device_id: str, request: Request) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.core.model import Asset, Decoded, Device, Frame, Micros, Quality, Replayed, Value
+from gateway.core.profile import Profile
 from gateway.core.records import RejectedRow
 
 
@@ -142,6 +143,10 @@ class Equipment(Protocol):
 
     def troubles(self, asset_id: str) -> Sequence[TroubledPoint]:
         """The points of one asset that are silent, bad or uncertain, by name. Some microseconds."""
+        ...
+
+    def profiles(self) -> Sequence[Profile]:
+        """What kinds of devices are known, by id."""
         ...
 
     def device(self, device_id: str) -> DeviceNow | None: ...

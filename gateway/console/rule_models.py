@@ -44,6 +44,12 @@ class LimitOut(Out):
     points: list[str]
 
 
+class AssetLimitOut(LimitOut):
+    """A limit with the rule it is of."""
+
+    rule: str
+
+
 class RuleView(Out):
     """A rule in force. ``part_of``: it is the instrument alarm of that rule, and has no text and no ``rev`` of its own.
     ``standing`` and ``raised_24h`` count alarms of assets that the caller may see."""
@@ -262,7 +268,7 @@ class TellStories(_Asked):
 
 
 class Compare(_Asked):
-    """``assets``: only these, and what they are linked with; all when left out."""
+    """``assets``: what it does on these alone, which is quicker; then nothing is said of other rules."""
 
     yaml: Yaml
     rule: RuleId

@@ -90,6 +90,18 @@ def _add_looking(router: APIRouter, gateway: ConsolePort) -> None:
             raise Problem("not_found", f"there is no rule {rule!r}, or no asset {asset!r}")
         return [_limit(one) for one in found]
 
+    @router.get("/assets/{asset_id}/limits", response_model=list[shapes.AssetLimitOut])
+    async def limits_of_asset(asset_id: str, request: Request) -> list[dict[str, Any]]:
+        """The numeric limits of all rules in force on one asset, as `GET /rules/{rule}/limits` gives those of one."""
+        visible(request, gateway, asset_id)
+        if gateway.asset(asset_id) is None:
+            raise Problem("not_found", f"there is no asset {asset_id!r}")
+        rules = [one.rule for one in (await gateway.rulebook.rules()).values()]
+        asked = [rule.id for rule in rules if rule.enabled and not rule.shadow]
+        return [
+            _limit(limit) | {"rule": rule} for rule in asked for limit in gateway.rulebook.limits(rule, asset_id) or ()
+        ]
+
     @router.get("/rules/{rule}/changes", response_model=models.ListOf[shapes.RuleChangeView])
     async def changes_of(rule: str, limit: ChangesLimit = 50, cursor: Cursor = None) -> dict[str, Any]:
         """What was changed of a rule through the API, newest first."""

@@ -202,6 +202,13 @@ async def test_one_device_tells_its_profile_its_points_its_account_and_when_it_w
         assert (await client.get("devices/nothing")).status_code == 404
 
 
+async def test_the_profiles_say_what_a_device_can_be_and_where(tmp_path: Path) -> None:
+    async with living(tmp_path, CITY) as gateway, gateway.client(Role.VIEWER) as client:
+        found = {one["profile"]: one for one in await got(client, "profiles")}
+    assert found["generic/json-manhole"]["kinds"] == ["manhole"]
+    assert found["generic/json-manhole"]["title"]["zh"]
+
+
 async def test_devices_are_found_by_profile_and_by_part_of_a_name(tmp_path: Path) -> None:
     async with living(tmp_path, CITY) as gateway, gateway.client(Role.VIEWER) as client:
         await lamp(gateway, "lc-1")

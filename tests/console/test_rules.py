@@ -167,6 +167,12 @@ async def test_limits_on_an_asset_are_numbers(desk: Desk) -> None:
     assert (await desk.ask("GET", "rules/nothing/limits?asset=lamp-1")).status_code == 404
 
 
+async def test_the_limits_of_all_rules_on_an_asset_come_with_their_rule(desk: Desk) -> None:
+    found = await desk.get("assets/lamp-1/limits")
+    assert ("lamp-out", "power", 20.0) in [(one["rule"], one["point"], one["value"]) for one in found]
+    assert (await desk.ask("GET", "assets/nobody/limits")).status_code == 404
+
+
 # -- checking and stories ---------------------------------------------------------------------------------------------
 
 WRONG = [

@@ -44,6 +44,7 @@ from gateway.core.model import (
     Micros,
     Quality,
     Reading,
+    Replay,
     Transition,
     Value,
 )
@@ -224,6 +225,10 @@ class SmallGateway:
     def equipment(self) -> LiveEquipment:
         """Over the same registry; there is no journal to look into, and nothing is polled."""
         return LiveEquipment(cast(Pipeline, self), cast(EmbeddedJournal, None), lambda: None, self.now)
+
+    async def replay(self, replays: Sequence[Replay], by: str) -> list[None]:
+        """Offered; nothing decides them here."""
+        return [None for _ in replays]
 
     @property
     def records(self) -> Records:

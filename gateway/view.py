@@ -255,12 +255,8 @@ class GatewayView:
         return {name: round((b - a) / (now - then), 1) for name, a, b in zip(names, before, after, strict=True)}
 
     def standing(self) -> list[tuple[Level, IsaState]]:
-        """Level and state of every alarm that is not NORM, from the engine."""
-        engine = self._gateway.pipeline.processor.engine
-        if engine is None:
-            return []
-        pairs = [(record.level, record.isa_state) for record in engine.alarms() if not record.shadow]
-        return [(level, state) for level, state in pairs if state is not IsaState.NORM]
+        """Level and state of every recorded alarm that is not NORM."""
+        return list(self.city.standing.counts.elements())
 
     def some_lamps(self, most: int) -> list[str]:
         """Ids of the first MQTT devices on lamps, for a demonstration."""

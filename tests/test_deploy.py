@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_origin
 
 import aiomqtt
 import pytest
@@ -35,8 +35,9 @@ def test_the_example_settings_are_right_and_name_every_part() -> None:
 
 def test_the_commented_parts_of_the_example_are_right_too() -> None:
     text = (DEPLOY / "citywatch.yaml").read_text()
-    shown = re.sub(r"^( *)# (?=- id|  |hj212:|sinks:|receivers:)", r"\1", text, flags=re.MULTILINE)
+    shown = re.sub(r"^( *)# (?=- id|  |map:|hj212:|sinks:|receivers:)", r"\1", text, flags=re.MULTILINE)
     settings = parse_settings(shown, "citywatch.yaml", Path("/etc/citywatch"), {})
+    assert settings.console.map.roads == Path("/etc/citywatch/roads.geojson")
     assert [m.id for m in settings.mqtt] == ["main", "county"]
     assert settings.mqtt[1].password_file == Path("/etc/citywatch/secrets/county.password")
     assert [(h.id, h.port) for h in settings.hj212] == [("dust", 9212)]
@@ -123,7 +124,7 @@ def test_the_manual_explains_every_setting() -> None:
         for name, setting in model.model_fields.items():
             inner = [a for a in (setting.annotation, *get_args(setting.annotation)) if isinstance(a, type)]
             models = [a for a in inner if issubclass(a, BaseModel)]
-            several = "[]" if get_args(setting.annotation) and models else ""
+            several = "[]" if get_origin(setting.annotation) is tuple and models else ""
             if models:
                 yield from keys(models[0], f"{before}{name}{several}.")
             else:

@@ -7,7 +7,6 @@ comes from memory, in slices short enough that no alarm waits; whoever asks with
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
@@ -24,6 +23,7 @@ from gateway.console.gate import scope_of
 from gateway.console.packed import Packed, pack
 from gateway.console.port import City, ConsolePort
 from gateway.console.problems import Problem
+from gateway.console.shared import Shared
 from gateway.core.base_map import BaseMap, Bounds
 from gateway.core.map_lines import Line, lines_of
 from gateway.core.model import Asset
@@ -33,10 +33,8 @@ from gateway.core.standing import AssetMark, mark_of
 GEOJSON = "application/geo+json"
 PMTILES = "application/vnd.pmtiles"
 SLICE = 500  # assets looked at before others get their turn: about 1 ms
-SHARED_S = 2.0  # how old a picture may be
 SILENT_S = 15.0  # how often it is found out anew who is silent: a look at every device
 STALE_INTERVALS = 3  # silent: nothing for three expected intervals (设备在线率)
-SCOPES = 8  # pictures kept: of the city, and of parts of it
 OUTLIERS = 0.002  # the share of assets at either edge that does not widen the map: one wrong digit is another country
 
 Item = TypeVar("Item")
@@ -184,37 +182,36 @@ class _Picture:
 
     columns: _Columns
     changes: int
-    made: float
     silent: set[int]
     silent_at: float
     levels: dict[str, int]
     packed: Packed
 
 
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """(asset, its feature but for the level and the end), of one version of the assets."""
+
+    version: int
+    features: list[tuple[str, bytes]]
+
+
 class CityMap:
-    """Makes the pictures, and keeps those of the scopes that ask."""
+    """Makes the pictures."""
 
     def __init__(self, gateway: ConsolePort) -> None:
         self._gateway = gateway
-        self._pictures: OrderedDict[Scope, _Picture] = OrderedDict()
-        self._making = asyncio.Lock()
 
-    async def picture(self, scope: Scope) -> _Picture:
-        """At most ``SHARED_S`` old."""
-        clock = asyncio.get_running_loop().time
-        async with self._making:
-            city = self._gateway.city
-            kept = self._pictures.get(scope)
-            now = clock()
-            if kept is None or now - kept.made >= SHARED_S:
-                fresh = kept is not None and now - kept.silent_at < SILENT_S
-                if kept is None or not fresh or (kept.changes, kept.columns.version) != _state(city):
-                    kept = self._pictures[scope] = await self._make(city, scope, kept)
-                kept.made = now
-            self._pictures.move_to_end(scope)
-            if len(self._pictures) > SCOPES:
-                self._pictures.popitem(last=False)
+    async def picture(self, scope: Scope, kept: _Picture | None = None) -> _Picture:
+        """How everything is now; ``kept`` as it is when nothing has changed."""
+        city, now = self._gateway.city, asyncio.get_running_loop().time()
+        if (
+            kept is not None
+            and now - kept.silent_at < SILENT_S
+            and (kept.changes, kept.columns.version) == _state(city)
+        ):
             return kept
+        return await self._make(city, scope, kept)
 
     async def _make(self, city: City, scope: Scope, kept: _Picture | None) -> _Picture:
         at = self._gateway.now()
@@ -248,33 +245,29 @@ class CityMap:
             _encode(state),
             b"}",
         ]
-        return _Picture(columns, changes, now, silent, silent_at, levels, await pack(parts, parts[2:]))
+        return _Picture(columns, changes, silent, silent_at, levels, await pack(parts, parts[2:]))
 
 
 class CityLines:
-    """Keeps the lines for as long as the assets are the same."""
+    """Draws the lines anew when the assets have changed, and their levels whenever it is asked."""
 
     def __init__(self, gateway: ConsolePort, base: BaseMap) -> None:
         self._gateway = gateway
         self._outlines = base.outlines
-        self._lines: OrderedDict[Scope, tuple[int, list[tuple[str, bytes]]]] = OrderedDict()
-        self._making = asyncio.Lock()
 
-    async def packed(self, picture: _Picture, scope: Scope) -> Packed:
-        """The lines with the levels of ``picture``."""
-        async with self._making:
-            city = self._gateway.city
-            version, features = self._lines.get(scope, (-1, []))
-            if version != city.version:
-                version, assets = city.version, city.assets()
-                # Frozen assets in a list of our own: the thread sees one moment, and gives way every millisecond.
-                features = await asyncio.to_thread(_features, assets, self._outlines, scope)
-                self._lines[scope] = (version, features)
-            self._lines.move_to_end(scope)
-            if len(self._lines) > SCOPES:
-                self._lines.popitem(last=False)
+    async def drawn(self, scope: Scope, kept: _Lines | None = None) -> _Lines:
+        city = self._gateway.city
+        if kept is not None and kept.version == city.version:
+            return kept
+        version, assets = city.version, city.assets()
+        # Frozen assets in a list of our own: the thread sees one moment, and gives way every millisecond.
+        return _Lines(version, await asyncio.to_thread(_features, assets, self._outlines, scope))
+
+    @staticmethod
+    async def packed(lines: _Lines, picture: _Picture) -> Packed:
+        """With the levels of ``picture``."""
         parts = [b'{"type":"FeatureCollection","features":[']
-        for number, (asset, feature) in enumerate(features):
+        for number, (asset, feature) in enumerate(lines.features):
             parts += [b",", feature] if number else [feature]
             parts.append(b"%d}}" % picture.levels.get(asset, 0))
         return await pack([b"".join([*parts, b"]}"])])
@@ -282,22 +275,23 @@ class CityLines:
 
 def routes(gateway: ConsolePort, base: BaseMap) -> APIRouter:
     router = APIRouter(tags=["map"])
-    city_map = CityMap(gateway)
+    pictures = Shared(CityMap(gateway).picture)
     city_lines = CityLines(gateway, base)
+    drawn = Shared(city_lines.drawn)
     packed_base: list[Packed] = []
 
     @router.get("/map", response_model=MapView)
     async def whole_map(request: Request) -> Response:
         """All assets with coordinates, by columns: id, name, kind, place, worst level and state. One answer serves
         everybody for two seconds; `ETag` spares sending it again."""
-        return await (await city_map.picture(scope_of(request))).packed.answer(request)
+        return await (await pictures.get(scope_of(request))).packed.answer(request)
 
     @router.get("/map/lines", response_model=LinesView)
     async def lines(request: Request) -> Response:
         """What connects the assets, as GeoJSON: circuits along their lamps, drains towards their station, catchments,
         bridges that say their length and bearing, outlines."""
         scope = scope_of(request)
-        packed = await city_lines.packed(await city_map.picture(scope), scope)
+        packed = await city_lines.packed(await drawn.get(scope), await pictures.get(scope))
         return await packed.answer(request, GEOJSON)
 
     @router.get("/map/base", response_model=BaseView)
@@ -312,7 +306,7 @@ def routes(gateway: ConsolePort, base: BaseMap) -> APIRouter:
         """Where the map begins, and where its tiles come from."""
         bounds = base.bounds
         if bounds is None:
-            columns = (await city_map.picture(scope_of(request))).columns
+            columns = (await pictures.get(scope_of(request))).columns
             bounds = _extent(columns.longitude, columns.latitude)
         return {
             "bounds": None if bounds is None else msgspec.structs.astuple(bounds),

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import Counter, OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
@@ -22,6 +21,7 @@ from gateway.console.load import load_now
 from gateway.console.map import STALE_INTERVALS, slices
 from gateway.console.overview_models import AlarmHistoryView, OverviewView
 from gateway.console.port import City, ConsolePort, StepRow
+from gateway.console.shared import Shared
 from gateway.core import overview
 from gateway.core.model import HOUR, MINUTE, SECOND, AlarmRecord, Asset, IsaState, Level, Micros, Value
 from gateway.core.overview import Ask, Cover, Lamp, Pump, Share
@@ -29,11 +29,8 @@ from gateway.core.records import Scope
 from gateway.core.standing import AssetMark, mark_of
 from gateway.errors import Unavailable
 
-SHARED_S = 2.0  # how old an answer may be …
-COST = 20.0  # … or as many times older than it took to make: never more than 5 % of a core
 SHOWN = 12  # of newest alarms, levels, gauges
 BRIDGES = 6
-SCOPES = 8  # answers kept: of the city, and of parts of it
 TREND: Micros = 5 * MINUTE  # over which a level rises or falls
 TREND_AT_LEAST: Micros = 2 * MINUTE
 TREND_EVERY: Micros = 30 * SECOND
@@ -47,8 +44,6 @@ CIRCUIT_LOST = "circuit-lost"
 LIT_INTERVALS = 2  # a lamp that was not heard for so long counts as dark
 HISTORY_EVERY: Micros = 30 * SECOND
 MOST_HOURS = 7 * 24
-
-Kept = TypeVar("Kept")
 
 _RANKED = (IsaState.UNACK, IsaState.ACKED, IsaState.RTNUN)
 
@@ -87,30 +82,6 @@ class _Counts:
         return self.kinds.get(kind) or _Kind()
 
 
-class Shared(Generic[Kept]):
-    """One answer a scope for everybody who asks; made anew when it is ``SHARED_S`` old, and when making it took long,
-    later than that."""
-
-    def __init__(self, make: Callable[[Scope], Awaitable[Kept]]) -> None:
-        self._make = make
-        self._kept: OrderedDict[Scope, tuple[float, Kept]] = OrderedDict()
-        self._making = asyncio.Lock()
-
-    async def get(self, scope: Scope) -> Kept:
-        clock = asyncio.get_running_loop().time
-        async with self._making:
-            due, kept = self._kept.get(scope, (0.0, None))
-            if kept is None or clock() >= due:
-                began = clock()
-                kept = await self._make(scope)
-                took = clock() - began
-                self._kept[scope] = (began + max(SHARED_S, COST * took), kept)
-            self._kept.move_to_end(scope)
-            if len(self._kept) > SCOPES:
-                self._kept.popitem(last=False)
-            return kept
-
-
 class CityOverview:
     """Looks at the city, and remembers what a single look cannot tell: trends, and what the stores have added up."""
 
@@ -120,7 +91,7 @@ class CityOverview:
         self._rain: dict[str, tuple[Micros, float | None]] = {}
         self._overloads: tuple[Micros, dict[str, int]] | None = None
 
-    async def view(self, scope: Scope) -> dict[str, Any]:
+    async def view(self, scope: Scope, before: dict[str, Any] | None = None) -> dict[str, Any]:
         gateway, now = self._gateway, self._gateway.now()
         counts = await self._look(gateway.city, scope)
         self._remember(counts, now)
@@ -200,7 +171,7 @@ class CityOverview:
         feeders: dict[str, bool | None] = {}
         for assets in slices(city.assets()):
             for asset in assets:
-                if not scope or scope.covers(asset):
+                if asset.kind != "gateway" and (not scope or scope.covers(asset)):
                     _count(counts, asset, city, feeders)
             await asyncio.sleep(0)
         for devices in slices(city.devices()):

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from gateway.console import map as city_map
+from gateway.console import shared
 from gateway.console.map import CityLines, CityMap
 from gateway.core.base_map import Archive, BaseMap, Bounds, Tiles, read_layer
 from gateway.core.model import (
@@ -38,7 +39,8 @@ def placed(asset: str, kind: str = "lamp", number: int = 0, **more: Any) -> Asse
 
 @pytest.fixture(autouse=True)
 def always_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(city_map, "SHARED_S", 0.0)
+    monkeypatch.setattr(shared, "SHARED_S", 0.0)
+    monkeypatch.setattr(shared, "COST", 0.0)
     monkeypatch.setattr(city_map, "SILENT_S", 0.0)
 
 
@@ -116,7 +118,7 @@ async def test_what_is_the_same_is_not_sent_again(tmp_path: Path) -> None:
 
 
 async def test_many_who_ask_at_once_share_one_picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(city_map, "SHARED_S", 60.0)
+    monkeypatch.setattr(shared, "SHARED_S", 60.0)
     async with running(tmp_path) as console, console.client() as client:
         answers = await asyncio.gather(*(client.get("/api/v1/map") for _ in range(20)))
         assert len({answer.headers["etag"] for answer in answers}) == 1
@@ -218,7 +220,7 @@ async def test_fifty_thousand_assets_are_made_in_slices_and_sent_in_a_moment() -
         began = time.perf_counter()
         picture = await pictures.picture(EVERYWHERE)
         took = time.perf_counter() - began
-        packed = await lines.packed(picture, EVERYWHERE)
+        packed = await lines.packed(await lines.drawn(EVERYWHERE), picture)
     document = msgspec.json.decode(gzip.decompress(picture.packed.squeezed))
     assert len(document["asset"]) == 50_000
     assert sum(state == 1 for state in document["state"]) == 20_000

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from gateway.console import overview
-from gateway.console.overview import CityOverview, Shared, percent
+from gateway.console import overview, shared
+from gateway.console.overview import CityOverview, percent
 from gateway.console.port import StepRow
+from gateway.console.shared import Shared
 from gateway.core.model import (
     HOUR,
     MINUTE,
@@ -32,8 +33,8 @@ from tests.console.city import START, Running, holding, real_city, record, runni
 
 @pytest.fixture(autouse=True)
 def always_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview, "SHARED_S", 0.0)
-    monkeypatch.setattr(overview, "COST", 0.0)
+    monkeypatch.setattr(shared, "SHARED_S", 0.0)
+    monkeypatch.setattr(shared, "COST", 0.0)
 
 
 async def look(console: Running, processor: Processor | None = None) -> Any:
@@ -325,33 +326,33 @@ async def test_a_part_of_the_city_is_counted_by_itself(tmp_path: Path) -> None:
 
 
 async def test_who_asks_together_shares_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview, "SHARED_S", 60.0)
+    monkeypatch.setattr(shared, "SHARED_S", 60.0)
     looks = []
 
-    async def make(scope: Scope) -> int:
+    async def make(scope: Scope, before: int | None) -> int:
         looks.append(scope)
         await asyncio.sleep(0.01)
         return len(looks)
 
-    shared = Shared(make)
-    assert await asyncio.gather(*(shared.get(EVERYWHERE) for _ in range(50))) == [1] * 50
-    assert await shared.get(Scope(kinds=("gas",))) == 2
-    assert await shared.get(EVERYWHERE) == 1
+    one = Shared(make)
+    assert await asyncio.gather(*(one.get(EVERYWHERE) for _ in range(50))) == [1] * 50
+    assert await one.get(Scope(kinds=("gas",))) == 2
+    assert await one.get(EVERYWHERE) == 1
 
 
 async def test_a_look_that_takes_long_is_kept_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview, "COST", 20.0)
+    monkeypatch.setattr(shared, "COST", 20.0)
     looks = []
 
-    async def make(scope: Scope) -> int:
+    async def make(scope: Scope, before: int | None) -> int:
         looks.append(scope)
         await asyncio.sleep(0.05)
         return len(looks)
 
-    shared = Shared(make)
+    one = Shared(make)
     began = time.monotonic()
     for _ in range(500):
-        if await shared.get(EVERYWHERE) > 1:
+        if await one.get(EVERYWHERE) > 1:
             break
         await asyncio.sleep(0.02)
     assert 0.9 < time.monotonic() - began < 9

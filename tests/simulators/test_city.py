@@ -6,11 +6,13 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from simulators import city as cities
+from simulators.__main__ import main
 from simulators.city import (
     DEMO_INTERVALS,
     FIELD_INTERVALS,
@@ -20,8 +22,10 @@ from simulators.city import (
     build_city,
     geojson,
     inclinations,
+    outline_geojson,
     ports_from,
     read_modbus_ports,
+    roads_geojson,
 )
 
 SMALL = build_city(1, SMALLEST)
@@ -125,6 +129,26 @@ def test_a_map_has_every_asset_where_it_stands() -> None:
     assert isinstance(features, list)
     places = {feature["id"]: feature["geometry"]["coordinates"] for feature in features}
     assert places == {asset.asset: [asset.longitude, asset.latitude] for asset in SMALL.assets}
+
+
+def test_every_asset_stands_within_the_outline_and_every_road_is_drawn() -> None:
+    city = build_city(1, 5_000)  # the roads are full, and lanes branch off
+    outline: Any = outline_geojson(city)
+    ring = outline["features"][0]["geometry"]["coordinates"][0]
+    assert ring[0] == ring[-1]
+    west, east = min(x for x, _ in ring), max(x for x, _ in ring)
+    south, north = min(y for _, y in ring), max(y for _, y in ring)
+    assert all(west < asset.longitude < east and south < asset.latitude < north for asset in city.assets)
+    roads: Any = roads_geojson(city)
+    names = {feature["properties"]["name"] for feature in roads["features"]}
+    assert {asset.road for asset in city.assets} <= names
+    assert len(names) == len(roads["features"])
+
+
+def test_the_assets_command_writes_the_map_beside(tmp_path: Path) -> None:
+    assert main(["assets", "--devices", "120", "--out", str(tmp_path / "a.json"), "--map-out", str(tmp_path)]) == 0
+    for name in ("roads", "outline"):
+        assert json.loads((tmp_path / f"{name}.geojson").read_text())["type"] == "FeatureCollection"
 
 
 def test_ports_are_those_from_the_base_on_and_free_ones_are_all_different() -> None:

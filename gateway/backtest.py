@@ -14,7 +14,7 @@ import asyncio
 import gc
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -135,7 +135,8 @@ class Heard(msgspec.Struct):
 
 
 class Trial:
-    """One set of rules listening. ``about``: the one rule whose load is asked for; raises are counted of all."""
+    """One set of rules listening. ``about``: the one rule whose load is asked for, raises are counted of all;
+    ``among``: what happens on these assets counts."""
 
     def __init__(
         self,
@@ -145,6 +146,7 @@ class Trial:
         profiles: dict[str, Profile],
         since: Micros,
         about: str | None = None,
+        among: Collection[str] | None = None,
     ) -> None:
         def interval(device: Device) -> Micros | None:
             profile = profiles.get(device.profile)
@@ -158,6 +160,7 @@ class Trial:
         registry.upsert([GATEWAY, *assets], devices)
         self._rules = rules
         self._about = about
+        self._among = among
         self._engine = Engine(registry, rules, interval, lateness)
         self._load = OperatorLoad(since)
         self._raises: Counter[str] = Counter()
@@ -194,6 +197,8 @@ class Trial:
     def _note(self) -> None:
         for event in self._events:
             if not isinstance(event, Transition):
+                continue
+            if self._among is not None and event.record.asset not in self._among:
                 continue
             raised = event.cause in ("T3", "T7", "T26")
             if raised:

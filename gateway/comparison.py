@@ -37,16 +37,18 @@ def compare(
     only: Collection[str] = (),
     progress: Callable[[float], None] = lambda _: None,
 ) -> Comparison:
-    """``only``: of these assets, and of what they are linked with. ``progress`` is told the part that is done, 0 to 1.
-    Raises ConfigError for a folder without data, StorageFailed when it cannot be read."""
+    """``only``: what it does on these assets, and nothing of other rules: quick, where it looks at few others.
+    ``progress`` is told the part that is done, 0 to 1. Raises ConfigError for a folder without data, StorageFailed when
+    it cannot be read."""
     after = _switched_on(rule_id, after)
-    wanted = concerned(rule_id, before) | concerned(rule_id, after)
+    wanted = concerned(rule_id, before, not only) | concerned(rule_id, after, not only)
     wanted |= {name + INSTRUMENT for name in wanted}
     rules = [RuleSet({one.id: one for one in side if one.id in wanted}) for side in (before, after)]
     assets, devices = asyncio.run(city_of(data))
     heard = _heard(assets, [one for side in rules for one in side], set(only))
     devices = [device for device in devices if device.asset in heard]
-    trials = [Trial(side, heard.values(), devices, profiles, since, rule_id) for side in rules]
+    among = set(only) or None
+    trials = [Trial(side, heard.values(), devices, profiles, since, rule_id, among) for side in rules]
     done = _listen(data, since, until, heard, trials, progress)
     old, new = (trial.end(until, done) for trial in trials)
     return _compared(rule_id, since, until, old, new)
@@ -58,10 +60,12 @@ def _switched_on(rule_id: str, rules: RuleSet) -> RuleSet:
     return RuleSet({**rules.rules, rule_id: replace(rule, enabled=True, shadow=False, overrides=variants)})
 
 
-def concerned(rule_id: str, rules: RuleSet) -> set[str]:
-    """The rules whose alarms a change of this one can change, and what these depend on."""
+def concerned(rule_id: str, rules: RuleSet, others: bool = True) -> set[str]:
+    """The rule, with ``others`` also those whose alarms a change of it can change; and what all these depend on."""
     needs = {one.id: depends_on(one) for one in rules}
-    found = _closure({rule_id}, lambda name: (other for other, wants in needs.items() if name in wants))
+    found = {rule_id}
+    if others:
+        found = _closure(found, lambda name: (other for other, wants in needs.items() if name in wants))
     return _closure(found, lambda name: needs.get(name, frozenset()))
 
 

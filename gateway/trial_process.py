@@ -2,7 +2,7 @@
 
     python -m gateway.trial_process     one JSON request on standard input, JSON lines on standard output
 
-Low in priority, first to be ended when memory is short, and gone with the gateway: when standard input ends, it ends.
+First to be ended when memory is short, and gone with the gateway: when standard input ends, it ends.
 The last line is the answer: ``stories`` or ``comparison``, or ``error``; lines before it tell the ``progress``.
 """
 
@@ -33,13 +33,11 @@ from gateway.core.storyteller import StateIs, Story, StoryResult, TransitionsAre
 from gateway.errors import CitywatchError, ConfigError
 from gateway.trials import BacktestRequest, Line, StoriesRequest
 
-NICE = 15
 STEPS_SHOWN = 100  # of one failed story …
 TOLD = 50  # … and of so many of them: nobody reads more
 
 
 def main() -> int:
-    os.nice(NICE)
     _first_to_go()
     signal.signal(signal.SIGTERM, _ended)
     request = msgspec.json.decode(sys.stdin.buffer.readline(), type=StoriesRequest | BacktestRequest)

@@ -7,6 +7,7 @@ in ``overview_models`` and in ``core.overview``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -42,7 +43,6 @@ OVERLOAD = ("bridge-overload", "bridge")  # the rule that raises for each vehicl
 OVERLOAD_EVERY: Micros = MINUTE
 CIRCUIT_LOST = "circuit-lost"
 LIT_INTERVALS = 2  # a lamp that was not heard for so long counts as dark
-HISTORY_EVERY: Micros = 30 * SECOND
 MOST_HOURS = 7 * 24
 
 _RANKED = (IsaState.UNACK, IsaState.ACKED, IsaState.RTNUN)
@@ -97,8 +97,9 @@ class CityOverview:
         self._remember(counts, now)
         gauges = await self._gauges(counts, now)
         overloads = await self._overweight(now)
-        health = views.health(gateway.health(), inside=not scope)
-        figures = {part.name: part.figures for part in gateway.health().parts}
+        report = gateway.health()
+        health = views.health(report, inside=not scope)
+        figures = {part.name: part.figures for part in report.parts}
         return {
             "at": views.iso(now),
             "assets": sum(kind.total for kind in counts.kinds.values()),
@@ -254,51 +255,47 @@ class CityOverview:
 
     async def _overweight(self, now: Micros) -> dict[str, int]:
         if self._overloads is None or now - self._overloads[0] >= OVERLOAD_EVERY:
-            self._overloads = (now, await self._gateway.records.figures.raised(*OVERLOAD, now - DAY))
+            before = self._overloads[1] if self._overloads is not None else {}
+            self._overloads = (now, before)  # should the store be busy, a minute's rest for both
+            with contextlib.suppress(Unavailable):
+                self._overloads = (now, await self._gateway.records.figures.raised(*OVERLOAD, now - DAY))
         return self._overloads[1]
 
 
 class AlarmHistory:
-    """Alarms by the hour; an hour that is over is asked for once."""
+    """Alarms by the hour. Each hour is a question of its own, and one that is over is asked once."""
 
     def __init__(self, gateway: ConsolePort) -> None:
         self._gateway = gateway
         self._over: dict[Micros, dict[str, int]] = {}
 
-    async def view(self, scope: Scope, hours: int) -> dict[str, Any]:
+    async def view(self, wanted: tuple[Scope, int], before: dict[str, Any] | None = None) -> dict[str, Any]:
+        """``wanted``: for whom, and how many hours."""
+        scope, hours = wanted
         now = self._gateway.now()
         this = now - now % HOUR
-        wanted = [this - back * HOUR for back in range(hours - 1, -1, -1)]
-        known = {} if scope else self._over
-        first = next((hour for hour in wanted if hour not in known), this)
-        found: dict[Micros, dict[str, int]] = {hour: {} for hour in wanted if hour >= first}
-        rows = await self._gateway.records.figures.alarms_by(first, this + HOUR, HOUR, scope)
-        for at, level, count in rows:
-            found[at][level.name] = count
-        if not scope:
-            # A step is recorded within seconds of its time; an hour counts as over when the next is a minute old.
-            over = {hour: counts for hour, counts in found.items() if now - hour - HOUR >= MINUTE}
-            self._over = {hour: c for hour, c in (self._over | over).items() if hour > this - MOST_HOURS * HOUR}
-        return {
-            "since": views.iso(wanted[0]),
-            "until": views.iso(now),
-            "hours": [
-                {
-                    "at": views.iso(hour),
-                    "counts": {
-                        level.name: (found[hour] if hour in found else known[hour]).get(level.name, 0)
-                        for level in Level
-                    },
-                }
-                for hour in wanted
-            ],
-        }
+        shown = []
+        for begin in range(this - (hours - 1) * HOUR, this + 1, HOUR):
+            shown.append({"at": views.iso(begin), "counts": await self._hour(begin, scope, now)})
+        self._over = {hour: counts for hour, counts in self._over.items() if hour > this - MOST_HOURS * HOUR}
+        return {"since": shown[0]["at"], "until": views.iso(now), "hours": shown}
+
+    async def _hour(self, begin: Micros, scope: Scope, now: Micros) -> dict[str, int]:
+        if not scope and begin in self._over:
+            return self._over[begin]
+        counts = {level.name: 0 for level in Level}
+        for _, level, count in await self._gateway.records.figures.alarms_by(begin, begin + HOUR, HOUR, scope):
+            counts[level.name] = count
+        # A step is recorded within seconds of its time; an hour counts as over when the next is a minute old.
+        if not scope and now - begin >= HOUR + MINUTE:
+            self._over[begin] = counts
+        return counts
 
 
 def routes(gateway: ConsolePort) -> APIRouter:
     router = APIRouter(tags=["overview"])
     shared = Shared(CityOverview(gateway).view)
-    history = AlarmHistory(gateway)
+    history = Shared(AlarmHistory(gateway).view)
 
     @router.get("/overview", response_model=OverviewView)
     async def whole_overview(request: Request) -> dict[str, Any]:
@@ -311,7 +308,7 @@ def routes(gateway: ConsolePort) -> APIRouter:
         request: Request, hours: Annotated[int, Query(ge=1, le=MOST_HOURS, description="Full hours back.")] = 24
     ) -> dict[str, Any]:
         """How many alarms asked for attention in each hour, by level."""
-        return await history.view(scope_of(request), hours)
+        return await history.get((scope_of(request), hours))
 
     return router
 

@@ -144,7 +144,12 @@ def _is_route(path: str) -> bool:
 def _read(folder: Path, below: str) -> Iterator[tuple[str, PageFile]]:
     for file in sorted(folder.rglob("*")) if folder.is_dir() else ():
         inside = file.relative_to(folder)
-        if not file.is_file() or file.suffix in ENCODINGS.values() or any(p.startswith(".") for p in inside.parts):
+        if (
+            file.is_symlink()
+            or not file.is_file()
+            or file.suffix in ENCODINGS.values()
+            or any(p.startswith(".") for p in inside.parts)
+        ):
             continue
         contents = {"": file.read_bytes()}
         for encoding, suffix in ENCODINGS.items():

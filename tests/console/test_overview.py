@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.console import overview, shared
@@ -18,6 +19,7 @@ from gateway.core.model import (
     MINUTE,
     SECOND,
     Asset,
+    AssetsChanged,
     Condition,
     IsaState,
     Level,
@@ -255,6 +257,8 @@ async def test_drains_rain_and_bridges_show_the_worst_first(tmp_path: Path) -> N
     async with running(tmp_path) as console:
         console.gateway.rows = [StepRow(console.gateway.now() - HOUR, 4, 0.0, 2.5, 5.0, 1.0)]
         now = console.gateway.now()
+        bridges = {"assets": [Asset("b1", "bridge"), Asset("b2", "bridge")], "devices": []}
+        await console.gateway.commit(AssetsChanged(now, msgspec.json.encode(bridges)))
         await console.gateway.commit(
             step(record("b1", "bridge-overload", kind="bridge", rev=1), at=now - HOUR, cause="T26"),
             step(record("b1", "bridge-overload", kind="bridge", rev=2), at=now - HOUR, cause="T7"),

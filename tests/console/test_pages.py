@@ -45,8 +45,11 @@ async def test_every_place_of_the_application_is_the_page(tmp_path: Path) -> Non
 
 async def test_files_are_a_table_not_a_folder(tmp_path: Path) -> None:
     (tmp_path / "secret.js").write_text("secret")
-    pages = built(tmp_path)
+    built(tmp_path)
+    (tmp_path / "dist/assets/link.js").symlink_to(tmp_path / "secret.js")
+    pages = Pages.read(tmp_path / "dist")
     assert "/assets/app-1a2b.js" in pages.paths
+    assert "/assets/link.js" not in pages.paths
     (tmp_path / "dist/assets/late.js").write_text("late")
     async with running(tmp_path, pages=pages) as console, console.client(None) as client:
         for path in (

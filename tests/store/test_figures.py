@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest_asyncio
 
-from gateway.core.model import HOUR, SECOND, AssetsChanged, Condition, Level, Transition
+from gateway.core.model import HOUR, SECOND, Asset, AssetsChanged, Condition, Level, Transition
 from gateway.core.records import Scope
 from gateway.store.store import Store
 from tests.console.city import ASSETS, DEVICES, START, record, step
@@ -60,6 +60,8 @@ async def test_a_rule_is_counted_by_asset(store: Store) -> None:
         over("b1", 1, 12, "x/bridge-overload"),
     ]
     await store.commit(2, steps)
+    bridges = {"assets": [Asset("b1", "bridge"), Asset("b2", "bridge")], "devices": []}
+    await store.commit(3, [AssetsChanged(START, msgspec.json.encode(bridges))])
     found = await store.figures.raised("bridge-overload", "bridge", START + 10 * SECOND)
     assert found == {"b1": 2, "b2": 1}
     assert await store.figures.raised("bridge-overload", "lamp", START) == {}

@@ -23,6 +23,8 @@ _RECORD = msgspec.json.Decoder(AlarmRecord)
 _TOLD, _DONE = 0, 1  # in one moment transitions stand before actions
 _Place = tuple[int, int, str, int]  # time, which table, alarm id or "", rev or id
 _COMMANDS = tuple(name.value for name in CommandName)
+# Actions whose subject begins with an asset or a device; that of others (people, rules) may look like one.
+_ON_ASSETS = (*_COMMANDS, "note", "claim", "write-point", "replay", "issue-credentials", "revoke-credentials")
 
 
 def entries(connection: sa.Connection, wanted: EntryFilter, limit: int, cursor: str | None) -> Page[Entry]:
@@ -106,10 +108,11 @@ def _actions(
     kind = connection.dialect.name
     first = dialect.before_slash(kind, table.c.subject)
     asset, device = schema.assets.alias("named"), schema.devices.alias("speaking")  # none of what is asked around them
-    owner = sa.func.coalesce(
+    named = sa.func.coalesce(
         sa.select(asset.c.asset).where(asset.c.asset == first).correlate(table).scalar_subquery(),
         sa.select(device.c.asset).where(device.c.device == first).correlate(table).scalar_subquery(),
     )
+    owner = sa.case((table.c.action.in_(_ON_ASSETS), named))
     statement = sa.select(table, owner.label("asset")).order_by(table.c.at.desc(), table.c.id.desc())
     step = schema.transitions
     told = sa.exists().where(step.c.at == table.c.at, step.c.alarm_id == table.c.subject)

@@ -145,13 +145,14 @@ async def test_fifty_thousand_assets_never_hold_the_loop_for_long(
             part = msgspec.json.encode({"assets": many[first : first + 5000], "devices": []})
             await console.gateway.store.commit(9 + first, [AssetsChanged(START, part)])
         monkeypatch.setattr(type(console.gateway), "equipment", ManyPoints())
+        assert len((await client.get("/api/v1/points?limit=1000")).json()["items"]) == 1000
         held: list[float] = []
 
         async def watch() -> None:
             while True:
-                began = time.perf_counter()
+                began = time.thread_time()  # of this thread: what the other tests do on two shared cores is not ours
                 await asyncio.sleep(0)
-                held.append(time.perf_counter() - began)
+                held.append(time.thread_time() - began)
 
         watching = asyncio.create_task(watch())
         try:
@@ -160,12 +161,8 @@ async def test_fifty_thousand_assets_never_hold_the_loop_for_long(
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
         assert answer.json() == {"items": [], "cursor": None}
-        # What it takes in all is spread over many turns; two shared cores stutter now and then.
-        turns = sorted(turn for turn in held if turn > 0.001)
-        assert len(turns) > 20
-        assert turns[len(turns) * 9 // 10] < 0.012
-        page = await client.get("/api/v1/points?limit=1000")
-        assert len(page.json()["items"]) == 1000
+        assert sum(held) > 0.05, "what it takes in all"
+        assert max(held) < 0.012, "and the most at a time"
 
 
 # -- devices and their frames -----------------------------------------------------------------------------------------

@@ -150,6 +150,16 @@ async def test_each_filter_narrows_in_the_database(
     assert subjects is None or {entry.subject for entry in found} == subjects
 
 
+async def test_a_person_or_a_rule_that_is_called_like_an_asset_is_not_the_asset(store: Store) -> None:
+    for action in ("sign-in", "change-rule", "create-token"):
+        await store.add_audit(action, line(1, action, "pump-1"))
+    await store.add_audit("note", line(1, "note", "pump-1"))
+    narrow = EntryFilter(scope=Scope(kinds=("pump",)), actions=True)
+    assert [entry.action for entry in (await store.desk.entries(narrow, 10)).items] == ["note"]
+    found = {entry.action: entry.asset for entry in (await store.desk.entries(ALL, 10)).items}
+    assert found == {"sign-in": None, "change-rule": None, "create-token": None, "note": "pump-1"}
+
+
 @pytest.mark.parametrize(
     ("q", "found"), [("way", True), ("WAY", True), ('"hm"', True), ("50%", True), ("late", False), ("5_%", False)]
 )

@@ -262,6 +262,13 @@ def routes(gateway: ConsolePort) -> APIRouter:
         line = AuditRow(0, gateway.now(), who.name, who.channel, "replay", subject, outcome, why)
         await gateway.records.add_audit(f"replay:{secrets.token_hex(16)}", line)
 
+    async def offered(rows: Sequence[RejectedRow], who: Principal, subject: str, why: str) -> Sequence[Replayed | None]:
+        try:
+            return await gateway.equipment.replay(rows, who.name)
+        except Unavailable:
+            await noted(who, subject, why, "unavailable")
+            raise
+
     @router.get("/points", response_model=models.ListOf[TroubledPointView])
     async def points(
         request: Request,
@@ -367,7 +374,7 @@ def routes(gateway: ConsolePort) -> APIRouter:
                 skipped[reason[0]] += 1
         good.reverse()  # in the order in which they came
         subject = body.device or f"code {body.code}"
-        outcomes = Counter(_outcome(one) for one in await _replay(gateway, good, who)) if good else Counter()
+        outcomes = Counter(_outcome(one) for one in await offered(good, who, subject, body.why)) if good else Counter()
         told = ", ".join(f"{count} {name}" for name, count in sorted(outcomes.items()))
         await noted(who, subject, f"{body.why} ({told or 'nothing'})", "done")
         return {
@@ -396,7 +403,7 @@ def routes(gateway: ConsolePort) -> APIRouter:
         if reason is not None:
             await noted(who, subject, body.why, "not_allowed")
             raise Problem("not_allowed", reason[1])
-        (outcome,) = await _replay(gateway, [row], who)
+        (outcome,) = await offered([row], who, subject, body.why)
         await noted(who, subject, body.why, _outcome(outcome))
         if outcome is None:
             return {"offered": True, "outcome": None, "reason": None, "readings": 0, "historical": 0}
@@ -622,10 +629,6 @@ def _ours(request: Request, gateway: ConsolePort, row: RejectedRow) -> bool:
         return True
     device = gateway.device(row.device) if row.device is not None else None
     return device is not None and in_scope(request, gateway.asset(device.asset))
-
-
-async def _replay(gateway: ConsolePort, rows: Sequence[RejectedRow], who: Principal) -> Sequence[Replayed | None]:
-    return await gateway.equipment.replay(rows, who.name)
 
 
 def _outcome(outcome: Replayed | None) -> str:

@@ -393,6 +393,8 @@ async def cover_kept(gateway: Living) -> None:
         await gateway.say("citywatch/v1/manhole/CV-0001/telemetry", b"{not json")
         row = (await rejected(client, device="cover-1"))[0]
         assert (await offer(client, row)).status_code == 503
+        line = next(line for line in await audit(gateway) if line["action"] == "replay")
+        assert line["outcome"] == "unavailable"
 
 
 async def test_many_are_offered_at_once_and_told_by_outcome(tmp_path: Path) -> None:

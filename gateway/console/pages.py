@@ -3,7 +3,7 @@
 Everything is read once, at start: a path that comes in is looked up in a table and never touches the disk. The build
 lays a ``.br`` and a ``.gz`` beside what is worth it; a browser gets the smallest that it takes. What stands below
 ``/assets/`` bears its hash in its name and may be kept for ever; all else is asked for again and told when it is the
-same. Every other path that looks like a page of the application is ``index.html``: the page finds its way by itself.
+same. Every other path that does not end like a file is ``index.html``: the page finds its way by itself.
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ def accepted(header: str) -> list[str]:
 
 def _is_route(path: str) -> bool:
     """A place within the application; an id at its end may have a dot, but does not end like a file of the web."""
-    return not path.startswith(IMMUTABLE) and Path(path).suffix.lower() not in MEDIA_TYPES
+    suffix = Path(path).suffix.lower()
+    return suffix not in MEDIA_TYPES and suffix not in ENCODINGS.values()
 
 
 def _read(folder: Path, below: str) -> Iterator[tuple[str, PageFile]]:

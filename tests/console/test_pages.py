@@ -32,7 +32,16 @@ def built(folder: Path) -> Pages:
 
 async def test_every_place_of_the_application_is_the_page(tmp_path: Path) -> None:
     async with running(tmp_path, pages=built(tmp_path)) as console, console.client(None) as client:
-        for path in ("/", "/index.html", "/wall", "/alarms/lamp-1%2Flamp-out", "/asset/cam-0.1", "/a/b/c", "/apis"):
+        for path in (
+            "/",
+            "/index.html",
+            "/wall",
+            "/alarms/lamp-1%2Flamp-out",
+            "/assets",
+            "/assets/cam-0.1",
+            "/a/b/c",
+            "/apis",
+        ):
             answer = await client.get(path)
             assert (answer.status_code, answer.text) == (200, "<!doctype html><title>page</title>"), path
             assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -70,7 +79,7 @@ async def test_files_are_a_table_not_a_folder(tmp_path: Path) -> None:
             answer = await client.get(console.url + path)
             assert "secret" not in answer.text
             assert answer.status_code == 404 or answer.text.startswith("<!doctype html><title>page"), path
-            if "assets/" in path:
+            if path.endswith((".js", ".br", ".json")):
                 assert answer.status_code == 404, path
 
 

@@ -74,6 +74,8 @@ def check_everything(config: Path | None) -> CheckReport:
         report.notes += [f"mqtt {broker.id}: {text}" for text in loss_window(broker.url or "embedded")]
         for name in ("password_file", "client_id_file", "ca_file", "certificate_file", "key_file"):
             _must_exist(getattr(broker, name), f"mqtt {broker.id}", name, config, report)
+    if settings.console.oidc is not None:
+        _must_exist(settings.console.oidc.client_secret_file, "console.oidc", "client_secret_file", config, report)
     for sink in settings.sinks:
         _must_exist(sink.token_file, f"sinks {sink.name}", "token_file", config, report)
     for receiver in settings.receivers:

@@ -5,8 +5,8 @@ There is one ring of the last transitions and a place in it for each subscriber;
 falls out of the ring, because the line is slow or was cut for long, gets a fresh snapshot. So publishing never waits,
 and a hundred slow browsers cost what one costs.
 
-A reader who may see a part of the city only gets what happens there, from the same ring: their snapshot is of their
-part, other events pass them by, and so do the figures of the whole city's load (null in their snapshot).
+A reader who may see a part of the city only gets what happens there, from the same ring: their snapshot and their load
+are of their part, and other events pass them by.
 
 An event's id is ``<this process>-<number>``; with the id of the last one seen a browser goes on where it stopped, as
 long as the ring reaches back that far and the process is the same.
@@ -20,6 +20,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from math import inf
 
 import msgspec
 
@@ -36,6 +37,7 @@ SNAPSHOTS_KEPT = 16  # one for each part of the city that somebody looks at, as 
 BATCH = 200  # events sent at once: 200 kB, 10 ms of encoding
 WIRES = 8  # batches kept as they go out, for the other readers who stand at the same place
 HEARTBEAT_S = 15.0
+PART_LOAD_S = 5.0  # how often the load of a part of the city is counted, for all its readers
 
 _encode = msgspec.json.Encoder().encode
 
@@ -44,9 +46,22 @@ AssetOf = Callable[[str], Asset | None]
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """The part of the city that a reader may see: its assets by id, and its load of the last ten minutes."""
+
+    scope: Scope
+    asset_of: AssetOf
+    load_of: Callable[[Scope], Awaitable[FloodWatch]]
+
+    def has(self, asset_id: str | None) -> bool:
+        asset = self.asset_of(asset_id) if asset_id is not None else None
+        return asset is not None and self.scope.covers(asset)
+
+
+@dataclass(frozen=True, slots=True)
 class FeedEvent:
-    """``name``: snapshot, alarm, load or alive (then ``id`` is None: it does not move the reader's place). ``asset``:
-    whose alarm it is, None when it is no asset's."""
+    """``name``: snapshot, alarm, load or alive; ``id`` None: it does not move the reader's place. ``asset``: whose
+    alarm it is, None when it is no asset's."""
 
     name: str
     id: str | None
@@ -90,6 +105,7 @@ class Feed:
         self._closed = False
         self._snapshots: OrderedDict[Scope, _Snapshot] = OrderedDict()
         self._load: dict[str, object] = {"alarms_10_min": 0, "flood": None}
+        self._part_loads: OrderedDict[Scope, tuple[float, dict[str, object]]] = OrderedDict()
         self._taking = asyncio.Lock()
         self._wires: OrderedDict[tuple[int, int], Batch] = OrderedDict()
         self.subscribers = 0
@@ -123,32 +139,34 @@ class Feed:
                 for event in batch.events:
                     yield event
 
-    async def batches(
-        self, last_event_id: str | None = None, scope: Scope = EVERYWHERE, asset_of: AssetOf | None = None
-    ) -> AsyncGenerator[Batch, None]:
+    async def batches(self, last_event_id: str | None = None, part: Part | None = None) -> AsyncGenerator[Batch, None]:
         """As ``subscribe``, with everything that is there already at once, and then every PULSE_S: in a storm the way
-        of one event through the server costs more than the event. With a ``scope`` that narrows, only of the assets
-        that ``asset_of`` gives and it covers."""
+        of one event through the server costs more than the event. With a ``part``, only what happens there."""
         self.subscribers += 1
         clock = asyncio.get_running_loop().time
         try:
             place = self._place(last_event_id)
-            said = due = clock()
+            said = due = load_due = clock()
+            load: dict[str, object] | None = None
             while not self._closed:
                 batch: Batch | None = None
                 if place is None or place < self._last - len(self._ring):
-                    snapshot = await self._fresh_snapshot(scope)
+                    snapshot = await self._fresh_snapshot(part)
                     place = snapshot.mark
                     self.snapshots_sent += 1
                     batch = snapshot.batch
                 elif self._last - place >= BATCH or (place < self._last and clock() >= due):
                     first, place = place + 1, min(self._last, place + BATCH)
-                    batch = self._batch(first, place, scope, asset_of)
+                    batch = self._batch(first, place, part)
                     due = (clock() // PULSE_S + 1) * PULSE_S  # the same moments for everybody
                 elif place < self._last:
                     await asyncio.sleep(due - clock())
                 else:
-                    await self._news(said + HEARTBEAT_S - clock())
+                    await self._news(min(said + HEARTBEAT_S, load_due if part is not None else inf) - clock())
+                if batch is None and part is not None and clock() >= load_due:
+                    before, load, load_due = load, await self._part_load(part), clock() + PART_LOAD_S
+                    if load != before:
+                        batch = _batch_of([FeedEvent("load", None, _encode(load))])
                 if batch is None and clock() - said >= HEARTBEAT_S:
                     batch = _batch_of([FeedEvent("alive", None, _encode({"at": views.iso(self._now())}))])
                 if batch is not None:
@@ -157,10 +175,10 @@ class Feed:
         finally:
             self.subscribers -= 1
 
-    def _batch(self, first: int, last: int, scope: Scope, asset_of: AssetOf | None) -> Batch | None:
-        """Events ``first`` to ``last``, as far as they concern ``scope``; None when none does."""
-        if scope:
-            ours = [n for n in range(first, last + 1) if self._concerns(n, scope, asset_of)]
+    def _batch(self, first: int, last: int, part: Part | None) -> Batch | None:
+        """Events ``first`` to ``last``, as far as they are of ``part``; None when none is."""
+        if part is not None:
+            ours = [number for number in range(first, last + 1) if part.has(self._asset(number))]
             return _batch_of([self._event(number) for number in ours]) if ours else None
         batch = self._wires.get((first, last))
         if batch is None:
@@ -186,12 +204,9 @@ class Feed:
             self._ring[index] = found
         return found
 
-    def _concerns(self, number: int, scope: Scope, asset_of: AssetOf | None) -> bool:
-        """Whether event ``number`` is of an asset in ``scope``."""
+    def _asset(self, number: int) -> str | None:
         found = self._ring[self._index(number)]
-        name = found.record.asset if isinstance(found, Transition) else found.asset
-        asset = asset_of(name) if name is not None and asset_of is not None else None
-        return asset is not None and scope.covers(asset)
+        return found.record.asset if isinstance(found, Transition) else found.asset
 
     def _index(self, number: int) -> int:
         return number - self._last + len(self._ring) - 1
@@ -203,7 +218,22 @@ class Feed:
             async with asyncio.timeout(max(0.0, at_most_s)):
                 await self._wake.wait()
 
-    async def _fresh_snapshot(self, scope: Scope) -> _Snapshot:
+    async def _part_load(self, part: Part) -> dict[str, object]:
+        """What is told of the load of a part; counted once for all its readers."""
+        clock = asyncio.get_running_loop().time
+        async with self._taking:
+            taken, told = self._part_loads.get(part.scope, (-inf, {}))
+            if clock() - taken >= PART_LOAD_S * 0.9:  # readers who ask in turn share one, and none waits twice
+                told = views.load_now(await part.load_of(part.scope))
+                self._part_loads[part.scope] = (clock(), told)
+                self._part_loads.move_to_end(part.scope)
+                if len(self._part_loads) > SNAPSHOTS_KEPT:
+                    self._part_loads.popitem(last=False)
+            return told
+
+    async def _fresh_snapshot(self, part: Part | None) -> _Snapshot:
+        scope = part.scope if part is not None else EVERYWHERE
+        load = await self._part_load(part) if part is not None else None
         clock = asyncio.get_running_loop().time
         async with self._taking:
             kept = self._snapshots.get(scope)
@@ -215,8 +245,8 @@ class Feed:
             mark = self._last  # read before the store is: what is committed meanwhile comes again, and does no harm
             taken = clock()
             alarms = await self._standing(SNAPSHOT_ALARMS + 1, scope)
-            load = None if scope else self._load
-            data = await asyncio.to_thread(_snapshot_data, alarms, views.iso(self._now()), load)
+            told = load if load is not None else self._load
+            data = await asyncio.to_thread(_snapshot_data, alarms, views.iso(self._now()), told)
             made = _Snapshot(mark, taken, _batch_of([FeedEvent("snapshot", f"{self._boot}-{mark}", data)]))
             self._snapshots[scope] = made
             self._snapshots.move_to_end(scope)
@@ -229,6 +259,6 @@ def _batch_of(events: Sequence[FeedEvent]) -> Batch:
     return Batch(events, b"".join([event.wire() for event in events]))
 
 
-def _snapshot_data(alarms: list[AlarmRecord], at: str, load: dict[str, object] | None) -> bytes:
+def _snapshot_data(alarms: list[AlarmRecord], at: str, load: dict[str, object]) -> bytes:
     shown = [views.alarm(record) for record in alarms[:SNAPSHOT_ALARMS]]
     return _encode({"at": at, "cut": len(alarms) > len(shown), "load": load, "alarms": shown})

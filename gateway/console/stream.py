@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.console.feed import Batch
 
 STALLED_S = 30.0  # a browser that takes nothing for this long is gone or hopeless; it comes back by itself
-CHECK_S = 5.0  # how soon a stream notices that its token or session has ended
+CHECK_S = 3.0  # with the two seconds that the gate believes what it knows: a stream ends within five of its session
 
 
 class EventStream(Response):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from gateway.console import models, views
-from gateway.console.feed import Feed
+from gateway.console.feed import Feed, Part
 from gateway.console.gate import Gate, Principal, needs, principal_of, scope_of, visible_device
+from gateway.console.load import load_now
 from gateway.console.paging import Cursor, Limit, page
 from gateway.console.port import ConsolePort
 from gateway.console.problems import Problem
@@ -52,8 +54,9 @@ def routes(gateway: ConsolePort, feed: Feed, gate: Gate) -> APIRouter:
             raise Unavailable(f"{MAX_STREAMS} streams are open already")
         principal = principal_of(request)
         secure = request.url.scheme == "https"
+        part = Part(principal.scope, gateway.asset, partial(load_now, gateway)) if principal.scope else None
         return EventStream(
-            feed.batches(last_event_id, principal.scope, gateway.asset),
+            feed.batches(last_event_id, part),
             lambda: gate.still_good(principal, request.headers, secure=secure),
         )
 

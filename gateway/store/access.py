@@ -24,6 +24,7 @@ from gateway.core.records import (
     SignedInBy,
     TokenRow,
 )
+from gateway.errors import CommandRefused
 from gateway.store.schema import sessions, tokens, users
 
 PREFIX = "cw_"  # so that secret scanners and people recognise one
@@ -89,9 +90,12 @@ def revoke_token(connection: sa.Connection, name: str, at: Micros) -> bool:
     found = connection.execute(sa.select(tokens.c.hash).where(tokens.c.name == name)).scalar()
     if found is None:
         return False
+    had = has_admin(connection, at)
     connection.execute(
         sa.update(tokens).where(tokens.c.hash == found, tokens.c.revoked_at.is_(None)).values(revoked_at=at)
     )
+    if had and not has_admin(connection, at):  # two administrators who end each other in one moment
+        raise CommandRefused("last_admin", f"{name} is the last that may change users and tokens")
     connection.execute(sa.delete(sessions).where(sessions.c.token_hash == found))
     return True
 

@@ -165,9 +165,7 @@ class People:
     async def verified(self, name: str, password: str) -> UserRow | None:
         """The user of this name if the password is theirs and they may sign in; None takes as long to say."""
         name = normal_name(name)
-        found = await self._read(
-            lambda c: c.execute(sa.select(users.c.password, users.c.disabled_at).where(users.c.name == name)).first()
-        )
+        found = await self._read(lambda c: c.execute(sa.select(users).where(users.c.name == name)).first())
         kept: str | None = found.password if found is not None else None
         right, fresh = await self._passwords.verify(kept, password)
         if not right or found is None or found.disabled_at is not None:
@@ -175,7 +173,7 @@ class People:
         if fresh is not None:
             renewed = sa.update(users).where(users.c.name == name, users.c.password == kept).values(password=fresh)
             await self._write(lambda c: c.execute(renewed))
-        return await self.user(name)
+        return _row(found)  # as they were when the password was looked at: ``begin_session`` compares
 
     async def begin_session(self, user: UserRow, now: Micros, lasts: Micros) -> str | None:
         """A new session id for ``user`` as they were when verified; None when they have been changed since."""

@@ -346,7 +346,8 @@ class Store:
         return await self._read(access.tokens_of)
 
     async def revoke_token(self, name: str, at: Micros) -> bool:
-        """The token and its sessions end now; False when there is none of that name."""
+        """The token and its sessions end now; False when there is none of that name. CommandRefused (last_admin) when
+        nobody would be left who may change users and tokens."""
         return await self._write(lambda c: access.revoke_token(c, name, at))
 
     async def token(self, secret: str, now: Micros) -> TokenRow | None:

@@ -643,10 +643,19 @@ async def events(answer: httpx.Response) -> AsyncIterator[tuple[str, Any]]:
             yield name, json.loads(line[6:])
 
 
+async def until(stream: AsyncIterator[tuple[str, Any]], name: str) -> AsyncIterator[tuple[str, Any]]:
+    """Events up to and with the first called ``name``; only those of that name."""
+    async for found, data in stream:
+        if found == name:
+            yield found, data
+            return
+
+
 async def test_the_stream_tells_a_narrowed_reader_of_their_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.console.feed.HEARTBEAT_S", 0.3)
+    monkeypatch.setattr("gateway.console.feed.PART_LOAD_S", 0.2)
     async with (
         people(tmp_path) as console,
         as_(console, "wang") as client,
@@ -658,7 +667,7 @@ async def test_the_stream_tells_a_narrowed_reader_of_their_part(
             part, city = events(narrow), events(wide)
             name, snapshot = await anext(part)
             assert (name, [alarm["alarm_id"] for alarm in snapshot["alarms"]]) == ("snapshot", ["pump-1/level"])
-            assert snapshot["load"] is None
+            assert snapshot["load"] == {"alarms_10_min": 0, "flood": None}  # not the whole city's
             _, snapshot = await anext(city)
             assert len(snapshot["alarms"]) == 2
             for rev in range(2, 8):  # much happens elsewhere: the line is alive all the same
@@ -670,7 +679,11 @@ async def test_the_stream_tells_a_narrowed_reader_of_their_part(
             seen = []
             while not seen or seen[-1][0] != "alarm":
                 seen.append(await anext(part))
-            assert {name for name, _ in seen[:-1]} == {"alive"}
+            assert {name for name, _ in seen[:-1]} <= {"alive", "load"}
+            assert [data["alarms_10_min"] for name, data in seen if name == "load"] in ([], [0])
+            await console.gateway.commit(step(record("pump-1", "rain"), at=console.gateway.now()))
+            loads = [data async for name, data in until(part, "load")]
+            assert loads[-1] == {"alarms_10_min": 1, "flood": None}
             assert seen[-1][1]["alarm_id"] == "pump-1/level"
             told = [await anext(city) for _ in range(8)]
             assert [name for name, _ in told if name != "alive"] == ["alarm"] * 6 + ["load"] + ["alarm"] * 1

@@ -241,6 +241,15 @@ async def test_somebody_who_may_change_users_and_tokens_is_always_left(store: St
     assert await code(change("boss", UserChange(disabled=True), START + 100)) == "last_admin"  # the token has expired
 
 
+async def test_the_last_token_that_may_change_users_and_tokens_stays(store: Store) -> None:
+    await store.create_token("root", Role.ADMIN, START)
+    await store.create_token("script", Role.SUPERVISOR, START)
+    assert await store.revoke_token("script", START)
+    assert await code(store.revoke_token("root", START)) == "last_admin"
+    await add(store, "boss", Role.ADMIN)
+    assert await store.revoke_token("root", START)
+
+
 async def test_no_first_token_is_made_where_an_administrator_is(store: Store) -> None:
     await add(store, "boss", Role.ADMIN)
     assert await store.first_token(START) is None
@@ -317,6 +326,21 @@ async def test_a_session_of_what_was_verified_before_a_change_is_not_given(store
     user = await store.people.verified((await add(store)).name, SECRET)
     assert user is not None
     await store.people.set_password("li", NEXT, START + 1, must_change=False)
+    assert await store.people.begin_session(user, START + 2, SESSION_LASTS) is None
+
+
+async def test_an_old_password_that_is_being_looked_at_opens_nothing_when_it_is_changed(store: Store) -> None:
+    await add(store)
+    looked_at = store.people._passwords.verify
+
+    async def slowly(kept: str | None, password: str) -> tuple[bool, str | None]:
+        answer = await looked_at(kept, password)
+        await store.people.set_password("li", NEXT, START + 1, must_change=False)
+        return answer
+
+    store.people._passwords.verify = slowly  # type: ignore[method-assign]
+    user = await store.people.verified("li", SECRET)
+    assert user is not None
     assert await store.people.begin_session(user, START + 2, SESSION_LASTS) is None
 
 

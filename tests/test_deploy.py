@@ -35,7 +35,8 @@ def test_the_example_settings_are_right_and_name_every_part() -> None:
 
 def test_the_commented_parts_of_the_example_are_right_too() -> None:
     text = (DEPLOY / "citywatch.yaml").read_text()
-    shown = re.sub(r"^( *)# (?=- id|  |map:|oidc:|trusted_proxies:|hj212:|sinks:|receivers:)", r"\1", text, flags=re.MULTILINE)
+    keys = "map|oidc|trusted_proxies|hj212|sinks|receivers"
+    shown = re.sub(rf"^( *)# (?=- id|  |({keys}):)", r"\1", text, flags=re.MULTILINE)
     settings = parse_settings(shown, "citywatch.yaml", Path("/etc/citywatch"), {})
     assert settings.console.map.roads == Path("/etc/citywatch/roads.geojson")
     assert settings.console.trusted_proxies == ("127.0.0.1",)

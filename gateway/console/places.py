@@ -1,5 +1,5 @@
-"""The directory of assets: what each is called and where it is, by columns. A page asks for it once and then knows every
-name it will ever show; the names of roads, towns and units are said once each."""
+"""The directory of assets: what each is called and where it is, by columns. A page asks for it once and then knows
+every name it will show; the names of roads, towns and units are said once each."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ LINK_NAMES: dict[str, tuple[Pair, Pair]] = {
 }
 
 # By kind where one name means different things, else by name alone.
-_OF_KIND: dict[str, dict[str, Pair]] = {
+OF_KIND: dict[str, dict[str, Pair]] = {
     "lamp": {"fault": ("故障码", "fault code"), "temp": ("灯具温度", "lamp temperature")},
     "manhole": {
         "level": ("井内水位", "water level in the well"),
@@ -255,7 +255,7 @@ def point_name(kind: str, point: str) -> Pair:
     """``p2_current`` is 2 号泵电机电流, the motor current of pump 2."""
     numbered = _PUMP.match(point)
     plain = _PUMP.sub("pN_", point)
-    zh, en = _OF_KIND.get(kind, {}).get(plain) or POINT_NAMES.get(plain, (point, point))
+    zh, en = OF_KIND.get(kind, {}).get(plain) or POINT_NAMES.get(plain, (point, point))
     if numbered is None:
         return zh, en
     return f"{numbered[1]} 号泵{zh}", f"{en} of pump {numbered[1]}"

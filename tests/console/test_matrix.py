@@ -79,6 +79,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/api/v1/readings"): Row(VIEWER, ABSENT),
     ("GET", "/api/v1/points"): Row(VIEWER, EMPTY),
     ("GET", "/api/v1/places"): Row(VIEWER, EMPTY),
+    ("GET", "/api/v1/names"): Row(VIEWER, ANY),
     ("GET", "/api/v1/overview"): Row(VIEWER, EMPTY),
     ("GET", "/api/v1/overview/history"): Row(VIEWER, EMPTY),
     ("GET", "/api/v1/map"): Row(VIEWER, EMPTY),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gateway.core.model import Asset
 from gateway.core.records import Role, Scope
+from gateway.core.vocabulary import KINDS, POINTS
 from gateway.live_city import LiveCity
 from tests.console.city import START, running
 from tests.console.test_map import real_city
@@ -49,3 +50,16 @@ async def test_the_directory_ends_where_the_scope_does(tmp_path: Path) -> None:
         token = await console.gateway.store.create_token("town", Role.OPERATOR, START, None, scope)
         answer = await client.get("/api/v1/places", headers={"Authorization": f"Bearer {token}"})
         assert answer.json()["asset"] == ["lamp-1", "station-1"]
+
+
+async def test_every_kind_and_point_of_the_vocabulary_has_a_name_in_both_languages(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client(Role.VIEWER) as client:
+        names = (await client.get("/api/v1/names")).json()
+    assert set(KINDS) <= set(names["kinds"])
+    points = {point for kind in KINDS for point in POINTS[kind]}
+    assert points <= set(names["points"])
+    assert all(
+        name["zh"] and name["en"] for group in ("kinds", "points", "attributes") for name in names[group].values()
+    )
+    assert names["points_of_kind"]["pipe"]["level"]["zh"] == "管道水位"
+    assert names["states"]["pN_run"]["true"]["en"]

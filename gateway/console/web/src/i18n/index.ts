@@ -90,23 +90,10 @@ export function said(text: { zh: string; en: string } | null | undefined): strin
   return language.value === "zh-CN" ? text.zh || text.en : text.en || text.zh;
 }
 
-/** A kind of asset, or a point, by its name; one that the dictionary lacks keeps its own. */
-export function kindName(kind: string): string {
-  return named("kind", kind);
-}
-
-export function pointName(point: string): string {
-  const pump = /^p(\d+)_(\w+)$/.exec(point); // p2_run: of the second pump
-  return pump === null ? named("point", point) : t("point.pump", { n: pump[1]!, what: named("pump", pump[2]!) });
-}
-
+/** A row of the table of transitions (docs/alarms.md) in words. */
 export function causeName(cause: string): string {
-  return named("cause", cause);
-}
-
-function named(group: string, word: string): string {
-  const key = `${group}.${word}`;
-  return i18n.global.te(key) ? t(key) : word;
+  const key = `cause.${cause}`;
+  return i18n.global.te(key) ? t(key) : cause;
 }
 
 function format(options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {

@@ -27,7 +27,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import pytest
@@ -58,11 +58,24 @@ def need_debian(package: str, program: str) -> Path:
         _apt_install(package)
         found = find_program(program)
     if found is None:
-        message = f"this test needs {program}: apt-get install {package}"
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
+        _without(f"this test needs {program}: apt-get install {package}")
     return found
+
+
+def need_debian_file(package: str, file: Path) -> None:
+    """As ``need_debian``, for a package without a program: a font, say."""
+    if not file.exists() and package not in _tried:
+        _tried.add(package)
+        _apt_install(package)
+    if not file.exists():
+        _without(f"this test needs {file}: apt-get install {package}")
+
+
+def _without(message: str) -> NoReturn:
+    """Skip, saying why; in CI fail, so that nothing is passed over in silence there."""
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
 
 
 def _apt_install(package: str) -> None:

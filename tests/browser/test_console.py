@@ -290,7 +290,7 @@ async def test_every_page_in_both_languages_and_themes(browser: Browser, site: S
         found += [f"{path}: {key}" for key in keys_in(await page.locator("body").inner_text())]
         results = await axe_results(page, axe)
         found += [f"{path}: {one}" for one in results]
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 async def axe_results(page: Page, axe: str) -> list[str]:

@@ -3,7 +3,7 @@ import { shallowRef } from "vue";
 
 import { api, ask } from "../api/client";
 import type { components } from "../api/schema";
-import { said, valueText } from "../i18n";
+import { said, t, valueText } from "../i18n";
 
 type Names = components["schemas"]["NamesView"];
 
@@ -23,7 +23,7 @@ export function pointName(point: string, kind = ""): string {
   const pump = /^p(\d{1,2})_/.exec(point);
   const plain = pump === null ? point : point.replace(/^p\d{1,2}_/, "pN_");
   const name = said(names.value.points_of_kind[kind]?.[plain] ?? names.value.points[plain]) || point;
-  return pump === null ? name : `${name} · ${pump[1]}`;
+  return pump === null ? name : t("unit.pump", { n: pump[1]!, name });
 }
 
 export function attributeName(attribute: string): string {

@@ -39,8 +39,11 @@ PYTHON = VENV / BIN / ("python.exe" if os.name == "nt" else "python")
 STAMP = VENV / "citywatch-setup"  # what was installed, in one line; written last
 LOG = VENV / "citywatch-setup.log"
 
-# Tests that kill, starve and time whole gateways: another test beside them would be one more fault.
-ALONE = ("tests/acceptance", "tests/bench/test_smoke.py", "tests/sources")
+# Tests of whole gateways in processes of their own: two files of them at a time, and each file in its order.
+WHOLE = ("tests/acceptance", "tests/browser", "tests/sources")
+# Benchmarks starve and time whole gateways: another test beside them would be one more fault.
+ALONE = ("tests/bench/test_smoke.py",)
+APART = [f"--ignore={one}" for one in (*WHOLE, *ALONE)]
 CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("ruff check", ["-m", "ruff", "check", "."]),
     ("ruff format --check", ["-m", "ruff", "format", "--check", "."]),
@@ -49,7 +52,8 @@ CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("citywatch check", ["-P", "-m", "gateway", "check"]),
     ("vue-tsc --strict", ["hatch_build.py", "check"]),
     ("vitest", ["hatch_build.py", "test"]),
-    ("pytest, two at a time", ["-m", "pytest", "-n2", "--dist=worksteal", *(f"--ignore={one}" for one in ALONE)]),
+    ("pytest, two at a time", ["-m", "pytest", "-n2", "--dist=worksteal", *APART]),
+    ("pytest, two files at a time", ["-m", "pytest", "-n2", "--dist=loadfile", *WHOLE]),
     ("pytest, one at a time", ["-m", "pytest", *ALONE]),
 )
 

@@ -89,9 +89,7 @@ def steps(
         for first, last in _runs(days):
             condition += f" AND NOT (time >= {first * DAY} AND time < {(last + 1) * DAY})"
         readings = _readings(db, folder, condition, start, end, but=days)
-        parts = [
-            f"SELECT series, {floor_to(step)} AS step, {AGGREGATES} FROM ({believed(readings)}) GROUP BY 1, 2"
-        ]
+        parts = [f"SELECT series, {floor_to(step)} AS step, {AGGREGATES} FROM ({believed(readings)}) GROUP BY 1, 2"]
         if days:
             rollups = catalog.files(db, f"kind = ? AND day IN ({_list(days)})", [kind])
             in_step = floor_to(step).replace("time", "step")

@@ -36,8 +36,7 @@ def steps(arrived: list[Arrived], asset: str, point: str, start: Micros, end: Mi
     chosen = [
         (r.source_time // step, r)
         for r in kept(arrived)
-        if (r.asset, r.point) == (asset, point)
-        and first <= r.source_time // step < last
+        if (r.asset, r.point) == (asset, point) and first <= r.source_time // step < last
     ]
     answer = []
     for number in sorted({number for number, _ in chosen}):

@@ -3,9 +3,12 @@
     citywatch backtest RULES --data DIR --from T --to T
 
 Readings come from the historian in the order in which they arrived (hot tables and Parquet files), assets and devices
-from the store; the data folder may belong to a running gateway and is only read. Two engines hear the same: one with
-the rules that are tried, one with the rules in force. Reported: alarms by rule and level, the operator load they would
-have made, and the difference. What people did (acknowledged, shelved) is not repeated: every alarm is new.
+from the store; the data folder may belong to a running gateway and is only read. Reported: alarms by rule and level,
+the operator load they would have made, and the difference. What people did (acknowledged, shelved) is not repeated:
+every alarm is new.
+
+Rules that are the same on both sides, and depend on nothing that differs, raise the same alarms: they are heard once. A
+second engine, in a process of its own, hears the rest of the rules in force and what these depend on.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ import asyncio
 import gc
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from heapq import merge
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -34,7 +38,7 @@ from gateway.core.model import Asset, Decoded, Device, Event, Micros, Reading, T
 from gateway.core.processor import DEFAULT_LATENESS, GATEWAY
 from gateway.core.profile import Profile
 from gateway.core.registry import Registry
-from gateway.core.rule import RuleSet
+from gateway.core.rule import RuleSet, depending_on, with_dependencies
 from gateway.errors import CitywatchError, ConfigError, Mistake, StorageFailed
 from gateway.historian.archive import Archive
 from gateway.store.still import city_of
@@ -52,12 +56,14 @@ def backtest(
         raise ConfigError([Mistake("--from", None, "", "must lie before --to")])
     if not (data / "history").is_dir() or not (data / "store.db").exists():
         raise ConfigError([Mistake(str(data), None, "", "is not the data folder of a gateway")])
-    rules_at(rules)  # mistakes are told before anything is read
-    # Two processes, because two engines are the work; each reads for itself.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as beside:
-        other = beside.submit(listen, None, data, since, until)
-        new = listen(rules, data, since, until, progress)
-        old = other.result()
+    tried, force = rules_at(rules), load_configuration(Settings(data=data))[1].rules
+    apart = differing(force, tried)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as beside:  # starts nothing unless it is asked
+        other = beside.submit(_listen_apart, data, since, until, frozenset(apart)) if apart else None
+        trial, readings = _listen(tried, data, since, until, set(force.rules) - apart, progress)
+        new = trial.end(until, readings)
+        steps, fleeting = other.result() if other is not None else ([], 0)
+    old = _in_force(force, trial, steps, fleeting, since, until, readings)
     return {
         "rules": str(rules),
         "from": views.iso(since),
@@ -69,18 +75,24 @@ def backtest(
     }
 
 
-def listen(
-    rules: Path | None,
+def differing(force: RuleSet, tried: RuleSet) -> set[str]:
+    """The rules in force whose alarms may be others than with the rules tried: what differs, and what depends on it."""
+    apart = {rule for rule in {*force.rules, *tried.rules} if force.get(rule) != tried.get(rule)}
+    return (depending_on(apart, force) | depending_on(apart, tried)) & set(force.rules)
+
+
+def _listen(
+    rules: RuleSet,
     data: Path,
     since: Micros,
     until: Micros,
+    noted: Collection[str],
     progress: Callable[[int, int], None] | None = None,
-) -> Heard:
-    """What the rules of a file or folder (None: those in force) make of the readings of a data folder."""
+) -> tuple[Trial, int]:
+    """Let rules hear the readings of a data folder; how many there were. ``noted``: rules whose steps are kept."""
     _, configuration = load_configuration(Settings(data=data))
-    tried = configuration.rules if rules is None else rules_at(rules)
     assets, devices = asyncio.run(city_of(data))
-    trial = Trial(tried, assets, devices, configuration.profiles, since)
+    trial = Trial(rules, assets, devices, configuration.profiles, since, noted=noted)
     done = 0
     gc.disable()  # millions of short-lived readings and no circles among them
     try:
@@ -94,7 +106,34 @@ def listen(
                     progress(done, total)
     finally:
         gc.enable()
-    return trial.end(until, done)
+    return trial, done
+
+
+def _listen_apart(data: Path, since: Micros, until: Micros, apart: frozenset[str]) -> tuple[list[Transition], int]:
+    """The steps of some of the rules in force, and how many of their alarms were fleeting."""
+    force = load_configuration(Settings(data=data))[1].rules
+    wanted = with_dependencies(apart, force)
+    rules = RuleSet({rule.id: rule for rule in force if rule.id in wanted})
+    trial, readings = _listen(rules, data, since, until, apart)
+    trial.end(until, readings)
+    return trial.steps, trial.fleeting(apart)
+
+
+def _in_force(
+    force: RuleSet,
+    trial: Trial,
+    steps: Sequence[Transition],
+    fleeting: int,
+    since: Micros,
+    until: Micros,
+    readings: int,
+) -> Heard:
+    """What the rules in force made of it: what they share with the rules that were tried, and the ``steps`` of the
+    others."""
+    tally = Tally(since)
+    for step in merge(trial.steps, steps, key=lambda step: step.at):
+        tally.take(step)
+    return tally.heard(list(force.rules), until, readings, trial.fleeting(trial.noted) + fleeting)
 
 
 class Heard(msgspec.Struct):
@@ -134,9 +173,54 @@ class Heard(msgspec.Struct):
         }
 
 
+class Tally:
+    """Adds up the steps of alarms in the order of their times. ``about``: the one rule whose load is asked for, raises
+    are counted of all; ``among``: what happens on these assets counts."""
+
+    def __init__(self, since: Micros, about: str | None = None, among: Collection[str] | None = None) -> None:
+        self._about = about
+        self._among = among
+        self._load = OperatorLoad(since)
+        self._raises: Counter[str] = Counter()
+        self._levels: Counter[str] = Counter()
+        self._alarms: Counter[str] = Counter()
+        self._told: list[Transition] = []
+        self._told_in_all = 0
+
+    def take(self, step: Transition) -> None:
+        if self._among is not None and step.record.asset not in self._among:
+            return
+        raised = step.cause in ("T3", "T7", "T26")
+        if raised:
+            self._raises[step.record.rule] += 1
+        if self._about is not None and step.record.rule != self._about:
+            return
+        self._load.take(step)
+        if raised:
+            self._levels[step.record.level.name] += 1
+            self._alarms[step.alarm_id] += 1
+            if asks(step):
+                self._told_in_all += 1
+                if len(self._told) < SHOWN:
+                    self._told.append(step)
+
+    def heard(self, rule_ids: list[str], until: Micros, readings: int, fleeting: int) -> Heard:
+        return Heard(
+            rule_ids,
+            readings,
+            dict(self._raises),
+            dict(self._levels),
+            dict(self._alarms),
+            self._told,
+            self._told_in_all,
+            fleeting,
+            self._load.report(until),
+        )
+
+
 class Trial:
-    """One set of rules listening. ``about``: the one rule whose load is asked for, raises are counted of all;
-    ``among``: what happens on these assets counts."""
+    """One set of rules listening. ``about`` and ``among`` as in ``Tally``; ``noted``: rules whose steps are kept in
+    ``steps``."""
 
     def __init__(
         self,
@@ -147,6 +231,7 @@ class Trial:
         since: Micros,
         about: str | None = None,
         among: Collection[str] | None = None,
+        noted: Collection[str] = (),
     ) -> None:
         def interval(device: Device) -> Micros | None:
             profile = profiles.get(device.profile)
@@ -158,16 +243,11 @@ class Trial:
 
         registry = Registry()
         registry.upsert([GATEWAY, *assets], devices)
+        self.noted = frozenset(noted)
+        self.steps: list[Transition] = []
         self._rules = rules
-        self._about = about
-        self._among = among
         self._engine = Engine(registry, rules, interval, lateness)
-        self._load = OperatorLoad(since)
-        self._raises: Counter[str] = Counter()
-        self._levels: Counter[str] = Counter()
-        self._alarms: Counter[str] = Counter()
-        self._told: list[Transition] = []
-        self._told_in_all = 0
+        self._tally = Tally(since, about, among)
         self._events: list[Event] = []
         self._engine.advance(since, self._events)
 
@@ -182,37 +262,19 @@ class Trial:
     def end(self, until: Micros, readings: int) -> Heard:
         self._engine.advance(until, self._events)
         self._note()
-        return Heard(
-            list(self._rules.rules),
-            readings,
-            dict(self._raises),
-            dict(self._levels),
-            dict(self._alarms),
-            self._told,
-            self._told_in_all,
-            self._engine.counters.fleeting,
-            self._load.report(until),
-        )
+        fleeting = self._engine.fleeting.total()
+        return self._tally.heard(list(self._rules.rules), until, readings, fleeting)
+
+    def fleeting(self, rules: Iterable[str]) -> int:
+        """Pending alarms of these rules that went away before their delay."""
+        return sum(self._engine.fleeting[rule] for rule in rules)
 
     def _note(self) -> None:
         for event in self._events:
-            if not isinstance(event, Transition):
-                continue
-            if self._among is not None and event.record.asset not in self._among:
-                continue
-            raised = event.cause in ("T3", "T7", "T26")
-            if raised:
-                self._raises[event.record.rule] += 1
-            if self._about is not None and event.record.rule != self._about:
-                continue
-            self._load.take(event)
-            if raised:
-                self._levels[event.record.level.name] += 1
-                self._alarms[event.alarm_id] += 1
-                if asks(event):
-                    self._told_in_all += 1
-                    if len(self._told) < SHOWN:
-                        self._told.append(event)
+            if isinstance(event, Transition):
+                self._tally.take(event)
+                if event.record.rule in self.noted:
+                    self.steps.append(event)
         self._events.clear()
 
 

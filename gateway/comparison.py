@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,18 @@ from gateway.config.rules import INSTRUMENT
 from gateway.console.rule_port import AssetDifference, Comparison, Raised, RuleDifference, Side
 from gateway.core.model import Asset, Micros
 from gateway.core.profile import Profile
-from gateway.core.rule import Deviation, Frozen, Rule, RuleSet, Share, Stands, depends_on, parts
+from gateway.core.rule import (
+    Deviation,
+    Frozen,
+    Rule,
+    RuleSet,
+    Share,
+    Stands,
+    closure,
+    depending_on,
+    parts,
+    with_dependencies,
+)
 from gateway.historian.archive import Archive
 from gateway.store.still import city_of
 
@@ -62,27 +73,14 @@ def _switched_on(rule_id: str, rules: RuleSet) -> RuleSet:
 
 def concerned(rule_id: str, rules: RuleSet, others: bool = True) -> set[str]:
     """The rule, with ``others`` also those whose alarms a change of it can change; and what all these depend on."""
-    needs = {one.id: depends_on(one) for one in rules}
-    found = {rule_id}
-    if others:
-        found = _closure(found, lambda name: (other for other, wants in needs.items() if name in wants))
-    return _closure(found, lambda name: needs.get(name, frozenset()))
-
-
-def _closure(begin: set[str], step: Callable[[str], Iterable[str]]) -> set[str]:
-    found, todo = set(begin), list(begin)
-    while todo:
-        new = set(step(todo.pop())) - found
-        found |= new
-        todo += new
-    return found
+    return with_dependencies(depending_on({rule_id}, rules) if others else {rule_id}, rules)
 
 
 def _heard(assets: Sequence[Asset], rules: Sequence[Rule], only: set[str]) -> dict[str, Asset]:
     """The assets whose readings matter."""
     known = {asset.asset: asset for asset in assets}
     if only and not any(_looks_around(rule) for rule in rules):
-        linked = _closure(only & set(known), lambda name: (a for a in known[name].links.values() if a in known))
+        linked = closure(only & set(known), lambda name: (a for a in known[name].links.values() if a in known))
         return {name: known[name] for name in known if name in linked}
     kinds = {kind for rule in rules for kind in rule.kinds}
     kinds |= {part.of for rule in rules for part in _parts(rule) if isinstance(part, Share)}

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gateway.backtest import backtest
+from gateway.backtest import backtest, differing
+from gateway.config.stories import rules_at
 from gateway.core.assets_json import to_json
 from gateway.core.model import MINUTE, SECOND, Asset, AssetsChanged, Device, Micros, Quality, Reading
+from gateway.core.rule import RuleSet
 from gateway.errors import ConfigError
 from gateway.historian.historian import Historian
 from gateway.store.store import Store
@@ -78,6 +83,41 @@ async def test_a_stricter_rule_is_heard_beside_the_one_in_force(tmp_path: Path) 
     assert report["difference"]["rules"] == {"road-depth": {"tried": 2, "in_force": 1}}
     assert report["difference"]["only_tried"] == report["difference"]["only_in_force"] == []
     assert not list((tmp_path / "data").glob("picture-*")), "nothing is left behind"
+
+
+async def test_what_both_sides_share_is_heard_once_and_counts_on_both(tmp_path: Path) -> None:
+    historian = await _kept(tmp_path / "data")
+    await historian.close()
+    rules = tmp_path / "rules"
+    shutil.copytree(REPOSITORY / "rules", rules, ignore=shutil.ignore_patterns("tests"))
+
+    def told() -> dict[str, Any]:
+        words = ["backtest", str(rules), "--data", str(tmp_path / "data"), "--from", "2025-07-20T06:30:00Z"]
+        done = citywatch(*words, "--to", "2025-07-20T07:30:00Z")
+        assert done.returncode == 0, done.stderr
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
+
+    same = told()
+    assert same["tried"] == same["in_force"]
+    text = (rules / "drainage.yaml").read_text(encoding="utf-8")
+    assert "limit: 5 cm" in text
+    (rules / "drainage.yaml").write_text(text.replace("limit: 5 cm", "limit: 3 cm", 1), encoding="utf-8")
+    changed = told()
+    assert changed["in_force"] == same["in_force"], "however much of it was heard by the other engine"
+    first = [report["alarms"][0] for report in (changed["tried"], changed["in_force"])]
+    assert {one["alarm_id"] for one in first} == {"road-1/road-depth"}
+    assert first[0]["at"] < first[1]["at"], "the lower limit is passed earlier"
+
+
+def test_what_may_differ_is_what_changed_and_what_depends_on_it() -> None:
+    force = rules_at(REPOSITORY / "rules")
+    assert differing(force, force) == set()
+    rule = force.rules["gauge-step"]
+    tried = RuleSet({**force.rules, "gauge-step": replace(rule, on_delay=rule.on_delay + MINUTE)})
+    found = differing(force, tried)
+    assert {"gauge-step", "pipe-filling", "pipe-near-ground"} <= found, "they are held down by it"
+    assert "lamp-out" not in found
 
 
 async def test_a_period_without_readings_and_a_folder_that_is_none(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ same transitions as waking on time, and replaying the journal gives the same eng
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
@@ -142,6 +143,7 @@ class Engine:
         self.rules = rules
         self.now: Micros = 0
         self.counters = Counters()
+        self.fleeting: Counter[str] = Counter()  # by rule, since this engine was made
         self._silences = Silences(
             registry, intervals, lateness or (lambda _: DEFAULT_LATENESS), self._number, self._schedule
         )
@@ -610,7 +612,9 @@ class Engine:
                 truth = rule.on_bad_data is OnBadData.ASSUME_ACTIVE
             truths.append(truth)
         stood = alarm.stands
-        self.counters.fleeting += alarm.feel(now, truths, counted)
+        if alarm.feel(now, truths, counted):
+            self.counters.fleeting += 1
+            self.fleeting[rule.id] += 1
         quality = GOOD if truths[0] is not None else check.quality(asset)
         noted = alarm.note_quality(now, quality)
         if noted is not None:

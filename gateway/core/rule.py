@@ -6,7 +6,7 @@ Compiled and frozen: every number is in the canonical unit of its point, every n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -411,3 +411,26 @@ def depends_on(rule: Rule) -> frozenset[str]:
             elif isinstance(part, Share):
                 conditions.append(part.where)
     return frozenset(named)
+
+
+def depending_on(names: Iterable[str], rules: RuleSet) -> set[str]:
+    """These rules, and those of ``rules`` that cannot be judged without one of them, however far away."""
+    needs = {rule.id: depends_on(rule) for rule in rules}
+    return closure(names, lambda name: (rule for rule, wants in needs.items() if name in wants))
+
+
+def with_dependencies(names: Iterable[str], rules: RuleSet) -> set[str]:
+    """These rules, and those of ``rules`` without which they cannot be judged, however far away."""
+    needs = {rule.id: depends_on(rule) & rules.rules.keys() for rule in rules}
+    return closure(names, lambda name: needs.get(name, frozenset()))
+
+
+def closure(begin: Iterable[str], step: Callable[[str], Iterable[str]]) -> set[str]:
+    """Everything that ``step`` leads to, again and again."""
+    found = set(begin)
+    todo = list(found)
+    while todo:
+        new = set(step(todo.pop())) - found
+        found |= new
+        todo += new
+    return found

@@ -31,6 +31,7 @@ def test_t1_t2_a_condition_that_goes_away_before_its_delay_was_never_an_alarm() 
     assert street.transitions == []
     assert street.engine.alarm("r1/road-depth") is None
     assert street.engine.counters.fleeting == 1
+    assert street.engine.fleeting == {"road-depth": 1}
 
 
 def test_t3_the_delay_over_the_alarm_is_active_since_the_first_true_reading() -> None:

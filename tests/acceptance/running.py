@@ -52,7 +52,9 @@ class RunningGateway:
     def client(self, token: str | None = None, timeout_s: float = 10.0) -> httpx.AsyncClient:
         """A client of the API; ``token``: another one than the administrator's."""
         headers = {"Authorization": f"Bearer {token or self.token}"}
-        return httpx.AsyncClient(base_url=f"{self.url}/api/v1/", headers=headers, trust_env=False, timeout=timeout_s)
+        return httpx.AsyncClient(
+            base_url=f"{self.url}/api/v1/", headers=headers, trust_env=False, timeout=timeout_s, verify=False
+        )
 
     async def get(self, path: str, **query: Any) -> Any:
         async with self.client() as client:

@@ -107,15 +107,20 @@ class Site:
 
 @contextlib.asynccontextmanager
 async def browsing_site(
-    folder: Path, city: Mapping[str, Sequence[Mapping[str, Any]]], more: Mapping[str, Any] | None = None
+    folder: Path,
+    city: Mapping[str, Sequence[Mapping[str, Any]]],
+    more: Mapping[str, Any] | None = None,
+    ground: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Site]:
+    """``more``: further settings; ``ground``: what lies under the map (``console.map``)."""
     file = folder / "assets.json"
     await asyncio.to_thread(file.write_text, json.dumps(city), encoding="utf-8")
     async with mosquitto() as broker, publisher(broker.url) as client:
         settings = {
             "mqtt": [{"id": "main", "url": broker.url}],
             "assets": [str(file)],
-            "console": {"port": free_port()},  # a page comes back to the address it knows
+            # A page comes back to the address it knows.
+            "console": {"port": free_port(), **({"map": dict(ground)} if ground is not None else {})},
             **(more or {}),
         }
         async with running_gateway(folder, settings) as gateway:

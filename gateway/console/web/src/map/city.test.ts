@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import type { Alarm } from "../api/types";
 import type { Place } from "../live/places";
 import { differing, featuresOf, shownOf } from "./city";
-import { toGcj02 } from "./gcj02";
+import { shifted, toGcj02 } from "./gcj02";
 
 const alarm = (asset: string, more: Partial<Alarm> = {}): Alarm =>
   ({ alarm_id: `${asset}/x`, asset, state: "UNACK", level: "III", ...more }) as Alarm;
@@ -39,5 +39,14 @@ describe("the shift of Chinese tiles", () => {
     expect(Math.abs(longitude - 116.1) * 90_000).toBeLessThan(800);
     expect(Math.abs(latitude - 35.8) * 111_000).toBeLessThan(800);
     expect(toGcj02(2.35, 48.86)).toEqual([2.35, 48.86]);
+  });
+
+  it("moves roads and areas as it moves points", () => {
+    const line = { type: "Feature" as const, properties: {}, geometry: { type: "LineString" as const, coordinates: [[116.1, 35.8], [116.2, 35.8]] } };
+    const area = { type: "Feature" as const, properties: {}, geometry: { type: "Polygon" as const, coordinates: [[[116.1, 35.8], [116.2, 35.8], [116.1, 35.9], [116.1, 35.8]]] } };
+    const [road, town] = shifted({ type: "FeatureCollection", features: [line, area] }).features.map((one) => (one.geometry as GeoJSON.Polygon).coordinates);
+    expect(road?.[0]).toEqual(toGcj02(116.1, 35.8));
+    expect(town?.[0]?.[3]).toEqual(toGcj02(116.1, 35.8));
+    expect(line.geometry.coordinates[0]).toEqual([116.1, 35.8]);
   });
 });

@@ -26,3 +26,20 @@ export function toGcj02(longitude: number, latitude: number): [number, number] {
     latitude + (north * 180) / (((A * (1 - EE)) / (magic * root)) * Math.PI),
   ];
 }
+
+/** All features with every position shifted; the ones given stay as they are. */
+export function shifted(collection: GeoJSON.FeatureCollection): GeoJSON.FeatureCollection {
+  const features = collection.features.map((feature) => {
+    if (feature.geometry === null || feature.geometry.type === "GeometryCollection") return feature;
+    return { ...feature, geometry: { ...feature.geometry, coordinates: positions(feature.geometry.coordinates) } as GeoJSON.Geometry };
+  });
+  return { ...collection, features };
+}
+
+type Positions = GeoJSON.Position | GeoJSON.Position[] | GeoJSON.Position[][] | GeoJSON.Position[][][];
+
+function positions(coordinates: Positions): Positions {
+  const [first, second] = coordinates;
+  if (typeof first === "number") return toGcj02(first, second as number);
+  return (coordinates as GeoJSON.Position[]).map((one) => positions(one)) as GeoJSON.Position[];
+}

@@ -41,9 +41,15 @@ LOG = VENV / "citywatch-setup.log"
 
 # Tests of whole gateways in processes of their own: two files of them at a time, and each file in its order.
 WHOLE = ("tests/acceptance", "tests/browser", "tests/sources")
-# Benchmarks starve and time whole gateways: another test beside them would be one more fault.
-ALONE = ("tests/bench/test_smoke.py",)
+# These hurt, starve and time whole gateways: another test beside them would be one more fault.
+ALONE = (
+    "tests/acceptance/test_clock.py",
+    "tests/acceptance/test_faults.py",
+    "tests/acceptance/test_modbus_faults.py",
+    "tests/bench/test_smoke.py",
+)
 APART = [f"--ignore={one}" for one in (*WHOLE, *ALONE)]
+QUIET = [f"--ignore={one}" for one in ALONE]
 CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("ruff check", ["-m", "ruff", "check", "."]),
     ("ruff format --check", ["-m", "ruff", "format", "--check", "."]),
@@ -53,7 +59,7 @@ CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("vue-tsc --strict", ["hatch_build.py", "check"]),
     ("vitest", ["hatch_build.py", "test"]),
     ("pytest, two at a time", ["-m", "pytest", "-n2", "--dist=worksteal", *APART]),
-    ("pytest, two files at a time", ["-m", "pytest", "-n2", "--dist=loadfile", *WHOLE]),
+    ("pytest, two files at a time", ["-m", "pytest", "-n2", "--dist=loadfile", *WHOLE, *QUIET]),
     ("pytest, one at a time", ["-m", "pytest", *ALONE]),
 )
 

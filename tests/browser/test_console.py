@@ -20,6 +20,7 @@ TEXTS = {  # the groups of the dictionary: a key that is shown as it is begins w
     "journal", "device", "system", "people", "wall", "map", "asset", "trend",
 }  # fmt: skip
 
+CHECKED = {("zh-CN", "light"), ("en", "dark")}  # each language and each theme once
 AXE_OPTIONS = """{resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']}"""
 AXE_SERIOUS = """found.violations.filter(one => ['serious', 'critical'].includes(one.impact)).map(one => one.id + ': '
     + one.nodes.slice(0, 3).map(node => node.target.join(' ') + ' ' + (node.any[0]?.message ?? '')).join(' | '))"""
@@ -229,8 +230,8 @@ async def test_a_killed_gateway_is_said_plainly_and_caught_up_with(browser: Brow
     await site.says("manhole", "cover-7", cover="open")  # waits at the broker
     await site.gateway.start()
     assert site.gateway.url == before
-    await expect(page.locator("header .link")).to_have_text("Live")
-    await expect(row(page, "cover-7/manhole-open")).to_be_visible()
+    await expect(page.locator("header .link")).to_have_text("Live", timeout=PATIENCE_MS)
+    await expect(row(page, "cover-7/manhole-open")).to_be_visible(timeout=PATIENCE_MS)
     await expect(row(page, "cover-1/manhole-open")).to_contain_text("Acknowledged")
 
 
@@ -284,12 +285,12 @@ async def test_every_page_in_both_languages_and_themes(browser: Browser, site: S
     for path in PAGES:
         await page.goto(site.gateway.url + path)
         await page.wait_for_selector("main h1", state="attached")
-        await page.wait_for_timeout(700)  # what is asked for in pieces is there
+        await page.wait_for_timeout(500)  # what is asked for in pieces is there
         name = re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-")
         await page.screenshot(path=folder / f"{name}.png")
         found += [f"{path}: {key}" for key in keys_in(await page.locator("body").inner_text())]
-        results = await axe_results(page, axe)
-        found += [f"{path}: {one}" for one in results]
+        if (language, theme) in CHECKED:
+            found += [f"{path}: {one}" for one in await axe_results(page, axe)]
     assert not found, "\n".join(found)
 
 

@@ -12,6 +12,7 @@ from gateway.console import models, views
 from gateway.console.feed import Feed, Part
 from gateway.console.gate import Gate, Principal, needs, principal_of, scope_of, visible_device
 from gateway.console.load import load_now
+from gateway.console.pages import accepted
 from gateway.console.paging import Cursor, Limit, page
 from gateway.console.port import ConsolePort
 from gateway.console.problems import Problem
@@ -46,10 +47,12 @@ def routes(gateway: ConsolePort, feed: Feed, gate: Gate) -> APIRouter:
     records = gateway.records
 
     @router.get("/stream", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
-    async def stream(request: Request, last_event_id: Annotated[str | None, Header()] = None) -> Response:
+    async def stream(
+        request: Request, last_event_id: Annotated[str | None, Header()] = None, packed: bool = False
+    ) -> Response:
         """Server-Sent Events: ``snapshot`` (the standing alarms), then ``alarm`` (each transition) and ``load`` (alarms
         of the last 10 min, flood or not); ``alive`` every 15 s. ``Last-Event-ID`` goes on where the reader stopped, or
-        gives a fresh snapshot."""
+        gives a fresh snapshot. ``packed``: as gzip, for a reader that accepts it."""
         if feed.subscribers >= MAX_STREAMS:
             raise Unavailable(f"{MAX_STREAMS} streams are open already")
         principal = principal_of(request)
@@ -58,6 +61,7 @@ def routes(gateway: ConsolePort, feed: Feed, gate: Gate) -> APIRouter:
         return EventStream(
             feed.batches(last_event_id, part),
             lambda: gate.still_good(principal, request.headers, secure=secure),
+            packed=packed and "gzip" in accepted(request.headers.get("accept-encoding", "")),
         )
 
     @router.get("/ledger", response_model=models.LedgerOut)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -236,3 +237,30 @@ async def test_stopping_ends_open_streams_quickly(tmp_path: Path) -> None:
             await asyncio.sleep(0.1)
         assert b"snapshot" in await reading
         await client.aclose()
+
+
+async def test_a_packed_stream_says_the_same_to_who_asks_for_it_and_takes_it(tmp_path: Path) -> None:
+    async with running(tmp_path) as console, console.client() as client, asyncio.timeout(20):
+        publish = console.gateway.feed.publish
+        async with client.stream("GET", "/api/v1/stream?packed=true", headers={"Accept-Encoding": "gzip"}) as answer:
+            assert answer.headers["content-encoding"] == "gzip"
+            events = sse(answer)
+            assert (await anext(events))["event"] == "snapshot"
+            for rev in (1, 2, 3):  # pieces that were packed apart
+                publish([step(record(rev=rev, comment="x" * 5_000))])
+                event = await anext(events)
+                assert json.loads(event["data"])["rev"] == rev
+        for path, takes in (("/api/v1/stream", "gzip"), ("/api/v1/stream?packed=true", "identity")):
+            async with client.stream("GET", path, headers={"Accept-Encoding": takes}) as answer:
+                assert "content-encoding" not in answer.headers
+                assert (await anext(sse(answer)))["event"] == "snapshot"
+
+
+async def test_a_long_snapshot_is_packed_to_a_tenth() -> None:
+    city = City()
+    city.alarms = {f"lamp-{n}/lamp-out": record(alarm_id=f"lamp-{n}/lamp-out", rev=n) for n in range(2_000)}
+    reader = city.feed.batches()
+    snapshot = await anext(reader)
+    assert len(snapshot.packed()) < len(snapshot.wire) / 10
+    assert zlib.decompressobj(-zlib.MAX_WBITS).decompress(snapshot.packed()) == snapshot.wire
+    await reader.aclose()

@@ -40,7 +40,7 @@ export class Feed {
   private connect(): void {
     if (this.closed) return;
     this.listener.link("connecting");
-    const source = new EventSource("/api/v1/stream");
+    const source = new EventSource("/api/v1/stream?packed=true");
     this.source = source;
     this.listen();
     const heard = (): void => {

@@ -79,6 +79,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         "20,000 alarms raised within a second, and cleared: when all are stored, outboxed and on the stream.",
         "bench.storm",
     ),
+    "console": Benchmark(
+        "The console in a browser: 50,000 assets, 20,000 alarms, 500 changes a second, fifty browsers.",
+        "bench.console",
+    ),
     "drill": Benchmark(
         "A day of the simulated city of 1,000 assets through the engine, as fast as it goes.", "bench.drill"
     ),

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from bench import connections, ingest, latency, recovery, scale
+from bench import connections, console, ingest, latency, recovery, scale
+from bench.big_city import BigCity
 from bench.report import check
 from bench.stand import Stand
 from bench.trial import BareSubject
@@ -71,3 +72,11 @@ def test_recovery_kills_and_serves_again() -> None:
     figures = recovery.run(frames=500, devices=50, rate=1_000, without_snapshots=False)
     _all_measured(figures, recovery.TARGETS)
     assert figures["frames_in_journal"] >= 500
+
+
+def test_the_console_is_measured_in_a_browser() -> None:
+    need_debian("chromium", "chromium")
+    city = BigCity(covers=200, bridges=100, probes=100, lamps=100)
+    figures = console.run(city, probes=4, readers=3, window_s=1, loads=1)
+    _all_measured(figures, console.TARGETS)
+    assert figures["browsers"]["ended_early"] == 0

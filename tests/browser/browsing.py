@@ -18,8 +18,10 @@ from typing import Any
 
 import aiomqtt
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page
 
+from bench import browser
+from bench.browser import signed_in
 from tests.acceptance.running import RunningGateway, publisher, running_gateway
 from tests.servers import free_port, mosquitto, need_debian, need_debian_file
 
@@ -28,13 +30,6 @@ SCREENSHOTS = Path(os.environ.get("CITYWATCH_SCREENSHOTS", ROOT / "build" / "scr
 CHINESE = Path("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc")
 PATIENCE_MS = 15_000
 
-# Nothing is asked of the outside: neither by the page, nor by the browser itself.
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-)  # fmt: skip
-
 
 @contextlib.asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
@@ -42,12 +37,8 @@ async def chromium() -> AsyncIterator[Browser]:
     need_debian_file("fonts-noto-cjk", CHINESE)
     if not (ROOT / "gateway" / "console" / "web" / "dist" / "index.html").exists():
         pytest.fail("the console's pages are not built: python3 run.py test", pytrace=False)
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=str(program), args=list(FLAGS))
-        try:
-            yield browser
-        finally:
-            await browser.close()
+    async with browser.chromium(program) as one:
+        yield one
 
 
 class Site:
@@ -62,24 +53,22 @@ class Site:
     async def says(self, kind: str, device: str, **values: object) -> None:
         await self._client.publish(f"citywatch/v1/{kind}/{device}/telemetry", json.dumps(values), qos=1)
 
+    async def publish(self, *messages: tuple[str, bytes]) -> None:
+        """Topics and payloads, as fast as the broker takes them."""
+        for topic, payload in messages:
+            await self._client.publish(topic, payload, qos=0)
+
     async def open(
         self, browser: Browser, path: str = "/alarms", *, language: str = "en", theme: str = "light", token: str = ""
     ) -> Page:
         """A page of a browser of its own, signed in with a token (the administrator's when none is given)."""
-        context = await browser.new_context(viewport={"width": 1600, "height": 900}, reduced_motion="reduce")
+        context = await signed_in(
+            browser, self.gateway.url, token or self.gateway.token, language=language, theme=theme
+        )
         context.set_default_timeout(PATIENCE_MS)
         self.contexts.append(context)
-        await context.add_init_script(
-            f"localStorage.setItem('citywatch.language', '{language}');"
-            f"localStorage.setItem('citywatch.theme', '{theme}');"
-        )
         page = await context.new_page()
         self.watch(page)
-        origin = {"Origin": self.gateway.url, "X-Citywatch": "1"}
-        answer = await context.request.post(
-            f"{self.gateway.url}/api/v1/session", data={"token": token or self.gateway.token}, headers=origin
-        )
-        assert answer.ok, await answer.text()
         await page.goto(self.gateway.url + path)
         await page.wait_for_selector("main")
         return page
@@ -115,7 +104,7 @@ async def browsing_site(
     """``more``: further settings; ``ground``: what lies under the map (``console.map``)."""
     file = folder / "assets.json"
     await asyncio.to_thread(file.write_text, json.dumps(city), encoding="utf-8")
-    async with mosquitto() as broker, publisher(broker.url) as client:
+    async with mosquitto(lines=["max_queued_messages 0"]) as broker, publisher(broker.url) as client:
         settings = {
             "mqtt": [{"id": "main", "url": broker.url}],
             "assets": [str(file)],

@@ -104,7 +104,7 @@ export async function act(
 
 /** An alarm with all that hangs on it, as far as the action fits. */
 export function withChildren(alarm: Alarm, all: Iterable<Alarm>): Alarm[] {
-  const rows = rowsOf(all, new Set([alarm.alarm_id]));
+  const rows = rowsOf([...all], new Set([alarm.alarm_id]));
   const first = rows.findIndex((row) => row.alarm.alarm_id === alarm.alarm_id && row.depth === 0);
   if (first < 0) return [alarm];
   return rows.slice(first, first + 1 + (rows[first]?.children ?? 0)).map((row) => row.alarm);

@@ -47,6 +47,7 @@ ALONE = (
     "tests/acceptance/test_faults.py",
     "tests/acceptance/test_modbus_faults.py",
     "tests/bench/test_smoke.py",
+    "tests/browser/test_scale.py",
 )
 APART = [f"--ignore={one}" for one in (*WHOLE, *ALONE)]
 QUIET = [f"--ignore={one}" for one in ALONE]

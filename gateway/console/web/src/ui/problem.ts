@@ -1,4 +1,5 @@
-// Failures told to the person: in their language, with what the gateway said.
+// What became of something, told to the person: in their language, with what the gateway said; at the bottom, where it
+// covers no banner.
 import { ElMessage } from "element-plus/es/components/message/index";
 import "element-plus/es/components/message/style/css";
 
@@ -13,9 +14,9 @@ export function problemText(problem: unknown): string {
 
 export function tell(problem: unknown): void {
   if (problem instanceof DOMException && problem.name === "AbortError") return;
-  ElMessage({ type: "error", message: problemText(problem), duration: 8000, showClose: true, grouping: true });
+  ElMessage({ type: "error", message: problemText(problem), duration: 8000, showClose: true, grouping: true, placement: "bottom" });
 }
 
 export function done(text: string): void {
-  ElMessage({ type: "success", message: text, duration: 2500, grouping: true });
+  ElMessage({ type: "success", message: text, duration: 2500, grouping: true, placement: "bottom" });
 }

@@ -38,7 +38,7 @@ async def chromium(program: Path | None = None) -> AsyncIterator[Browser]:
     try:
         from playwright.async_api import Error, async_playwright
     except ImportError as error:
-        raise HarnessError("Playwright is not installed: pip install 'citywatch[test]'") from error
+        raise HarnessError("Playwright is not installed: pip install 'citywatch[bench]'") from error
     if not (DIST / "index.html").exists():
         raise HarnessError("the console's pages are not built: python3 run.py test")
     path = program or Path(debian("chromium", "chromium"))

@@ -133,9 +133,10 @@ async def test_a_link_keeps_what_a_killed_broker_did_not_acknowledge(mosquitto: 
         await mosquitto.kill()
         for number in range(2, 102):
             link.offer(Message(0.0, "d", number, f"t/{number}", b"%d" % number))
-        await until(lambda: any(not line["up"] for line in said))
+        # A message handed over in the moment of the kill is waited for, and so is the end of the connection: 10 s each.
+        await until(lambda: any(not line["up"] for line in said), 45)
         await mosquitto.start()
-        await until(lambda: link.acked == 101)
+        await until(lambda: link.acked == 101, 45)
         assert link.idle
         assert [line["up"] for line in said] == [True, False, True]
     finally:

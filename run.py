@@ -40,7 +40,7 @@ STAMP = VENV / "citywatch-setup"  # what was installed, in one line; written las
 LOG = VENV / "citywatch-setup.log"
 
 # Tests of whole gateways in processes of their own: two files of them at a time, and each file in its order.
-WHOLE = ("tests/acceptance", "tests/browser", "tests/sources")
+WHOLE = ("tests/acceptance", "tests/browser")
 # These hurt, starve and time whole gateways: another test beside them would be one more fault.
 ALONE = (
     "tests/acceptance/test_clock.py",
@@ -48,6 +48,7 @@ ALONE = (
     "tests/acceptance/test_modbus_faults.py",
     "tests/bench/test_smoke.py",
     "tests/browser/test_scale.py",
+    "tests/sources",
 )
 APART = [f"--ignore={one}" for one in (*WHOLE, *ALONE)]
 QUIET = [f"--ignore={one}" for one in ALONE]

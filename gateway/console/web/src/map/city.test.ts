@@ -4,6 +4,7 @@ import type { Alarm } from "../api/types";
 import type { Place } from "../live/places";
 import { differing, featuresOf, shownOf } from "./city";
 import { shifted, toGcj02 } from "./gcj02";
+import { groundLayers } from "./ground";
 
 const alarm = (asset: string, more: Partial<Alarm> = {}): Alarm =>
   ({ alarm_id: `${asset}/x`, asset, state: "UNACK", level: "III", ...more }) as Alarm;
@@ -48,5 +49,17 @@ describe("the shift of Chinese tiles", () => {
     expect(road?.[0]).toEqual(toGcj02(116.1, 35.8));
     expect(town?.[0]?.[3]).toEqual(toGcj02(116.1, 35.8));
     expect(line.geometry.coordinates[0]).toEqual([116.1, 35.8]);
+  });
+});
+
+describe("the ground of a vector archive", () => {
+  it("is drawn from below to above, and layers of no known kind are left out", () => {
+    const layers = groundLayers(["roads", "earth_pois", "water", "buildings", "landuse"], "dark");
+    expect(layers.map((layer) => [layer.id, layer.type])).toEqual([
+      ["ground-landuse", "fill"],
+      ["ground-water", "fill"],
+      ["ground-buildings", "fill"],
+      ["ground-roads", "line"],
+    ]);
   });
 });

@@ -5,6 +5,7 @@ import workerUrl from "maplibre-gl/dist/maplibre-gl-worker.mjs?url";
 
 import type { components } from "../api/schema";
 import type { Theme } from "../ui/theme";
+import { groundLayers } from "./ground";
 
 type Pair = [number, number];
 export type MapSettings = Omit<components["schemas"]["MapSettingsView"], "bounds" | "center"> & {
@@ -30,7 +31,16 @@ export async function prepareWorker(): Promise<void> {
   prepared = true;
 }
 
-export function styleOf(settings: MapSettings, theme: Theme): StyleSpecification {
+/** What layers the settings' vector archive has; none without one. */
+export async function layersOf(settings: MapSettings): Promise<string[]> {
+  if (settings.pmtiles?.kind !== "vector") return [];
+  const { PMTiles } = await import("pmtiles");
+  const about = (await new PMTiles(`${location.origin}${settings.pmtiles.url}`).getMetadata()) as { vector_layers?: { id: string }[] };
+  return (about.vector_layers ?? []).map((layer) => layer.id);
+}
+
+/** `layers`: those of a vector archive, as `layersOf` gives them. */
+export function styleOf(settings: MapSettings, theme: Theme, layers: readonly string[]): StyleSpecification {
   const dark = theme === "dark";
   const land = dark ? "#111a22" : "#e9edf0";
   const road = dark ? "#33424f" : "#ffffff";
@@ -55,13 +65,14 @@ export function styleOf(settings: MapSettings, theme: Theme): StyleSpecification
       ...(settings.tiles
         ? { tiles: { type: "raster", tiles: [settings.tiles.url], tileSize: 256, maxzoom: settings.tiles.max_zoom, attribution: settings.tiles.attribution } as const }
         : {}),
-      ...(settings.pmtiles?.kind === "raster"
-        ? { tiles: { type: "raster", url: `pmtiles://${location.origin}${settings.pmtiles.url}`, tileSize: 256 } as const }
+      ...(settings.pmtiles
+        ? { tiles: { type: settings.pmtiles.kind, url: `pmtiles://${location.origin}${settings.pmtiles.url}`, ...(raster ? { tileSize: 256 } : {}) } }
         : {}),
     },
     layers: [
       { id: "land", type: "background", paint: { "background-color": land } },
       ...(raster ? [{ id: "tiles", type: "raster", source: "tiles", paint: { "raster-opacity": dark ? 0.7 : 1 } } as const] : []),
+      ...groundLayers(layers, theme),
       {
         id: "outline", type: "line", source: "base", filter: ["==", ["get", "layer"], "outline"],
         paint: { "line-color": ink, "line-width": 1.5, "line-dasharray": [4, 2] },

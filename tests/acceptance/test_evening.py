@@ -59,7 +59,8 @@ class City:
         async with asyncio.timeout(20):
             await self._process.wait()
             await self._listening
-        return self.said[-1]
+        # A link that breaks with the end may say so behind it.
+        return next(line for line in reversed(self.said) if "acked" in line)
 
 
 @contextlib.asynccontextmanager

@@ -475,15 +475,11 @@ const en: typeof zh = {
     kinds: "Assets",
   },
   trend: {
-    title: "{point}",
     hours: "{n} h",
     days: "{n} d",
     years: "{n} y",
     none: "No readings in this time",
-    band: "alarm stood",
-    bad: "bad",
     range: "min–max",
-    live: "follow live",
     image: "Chart of {point} of {asset}",
   },
 };

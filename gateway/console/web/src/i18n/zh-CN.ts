@@ -471,15 +471,11 @@ export default {
     kinds: "设施",
   },
   trend: {
-    title: "{point}趋势",
     hours: "{n} 小时",
     days: "{n} 天",
     years: "{n} 年",
     none: "这段时间没有读数",
-    band: "报警期间",
-    bad: "坏值",
     range: "最小–最大",
-    live: "跟随实时",
     image: "{asset} {point} 的曲线图",
   },
 };

@@ -40,7 +40,7 @@ export function worst(alarms: Iterable<Alarm>, heard: ReadonlySet<string>): Leve
   let found: Level | null = null;
   for (const alarm of alarms) {
     if (!sounds(alarm, heard)) continue;
-    if (found === null || ORDER.indexOf(alarm.level) < ORDER.indexOf(found)) found = alarm.level;
+    if (outranks(alarm.level, found)) found = alarm.level;
     if (found === "I") break;
   }
   return found;
@@ -75,13 +75,20 @@ export async function allow(): Promise<void> {
 export function watchSound(): () => void {
   const unwatch = watchSteps((alarm, before) => {
     if (before !== undefined && before.occurrence_id !== alarm.occurrence_id) silenced.delete(occurrence(before));
-    if (sounds(alarm, silenced) && timer === undefined) timer = setTimeout(play, 0);
-    else if (sound.sounding !== null && !isNew(alarm)) sound.sounding = worst(standing().values(), silenced);
+    if (sounds(alarm, silenced) && outranks(alarm.level, sound.sounding)) {
+      clearTimeout(timer); // a worse one does not wait until the pattern of the present one comes round
+      timer = setTimeout(play, 0);
+    } else if (sound.sounding !== null && !isNew(alarm)) sound.sounding = worst(standing().values(), silenced);
   });
   return () => {
     unwatch();
     stop();
   };
+}
+
+/** Must a new alarm of this level be heard now, while that of another sounds (null: none does)? */
+export function outranks(level: Level, sounding: Level | null): boolean {
+  return sounding === null || ORDER.indexOf(level) < ORDER.indexOf(sounding);
 }
 
 function occurrence(alarm: Alarm): string {

@@ -83,4 +83,12 @@ describe("the sound", () => {
     expect(worst([alarm("a", { annunciated: false })], new Set())).toBeNull();
     expect(worst([alarm("a")], new Set(["a 1 III 0"]))).toBeNull();
   });
+
+  it("begins at once for a worse one, and not anew for one that is no worse", async () => {
+    const { outranks } = await import("./sound");
+    expect(outranks("I", "IV")).toBe(true);
+    expect(outranks("IV", null)).toBe(true);
+    expect(outranks("IV", "IV")).toBe(false);
+    expect(outranks("III", "I")).toBe(false);
+  });
 });

@@ -86,7 +86,8 @@ class RunningGateway:
         return answer
 
     async def received(self, frames: int) -> dict[str, Any]:
-        """Wait until so many frames were taken in and decided; gives the ledger."""
+        """Wait until so many frames were taken in and decided; gives the ledger. While anything is in flight its counts
+        are of no use to a test: a tick is in flight, too, and a batch stays so until what it gave is stored."""
 
         async def settled() -> dict[str, Any] | None:
             ledger: dict[str, Any] = await self.get("ledger", limit=500)

@@ -211,7 +211,7 @@ async def readings_raw_and_by_step(site: Site) -> None:
 
 async def ledger_metrics_and_audit(site: Site) -> None:
     gateway = site.gateway
-    ledger = await gateway.get("ledger")
+    ledger = await gateway.received(site.sent)
     assert (ledger["received"], ledger["stored"], ledger["balanced"]) == (site.sent, site.sent, True)
     one = await gateway.get("ledger", device="lamp-2")
     assert (one["received"], one["readings"]) == (6, 6)

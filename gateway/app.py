@@ -147,7 +147,7 @@ class Gateway:
         self._lock = DataLock(settings.data)
         self._stop = asyncio.Event()
         self._sources: dict[str, asyncio.Task[None]] = {}
-        self._routes: tuple[routing.Route, ...] = (routing.Route((LOG,), simulated=None),)
+        self._feeds: tuple[routing.Feed, ...] = (routing.Feed((LOG,), simulated=None),)
         self._rewire_wanted = False
         self._wired = asyncio.Event()
         self._reload_wanted = asyncio.Event()
@@ -565,7 +565,7 @@ class Gateway:
         """Names of the receivers of one transition. Called in the store's thread: reads frozen objects only."""
         configuration = self.pipeline.processor.configuration
         rule = configuration.rules.get(transition.record.rule) if configuration is not None else None
-        return routing.receivers(transition, rule, self._routes)
+        return routing.receivers(transition, rule, self._feeds)
 
     def _make_receivers(self, stack: contextlib.AsyncExitStack) -> dict[str, Receiver]:
         receivers: dict[str, Receiver] = {LOG: LogReceiver()}
@@ -574,7 +574,7 @@ class Gateway:
             stack.push_async_callback(webhook.close)
             receivers[options.name] = webhook
             level, kinds = Level[options.level], tuple(options.kinds)
-            self._routes += (routing.Route((options.name,), level, kinds, options.groups, options.simulated),)
+            self._feeds += (routing.Feed((options.name,), level, kinds, options.groups, options.simulated),)
         return receivers
 
     def _describe(self, asset_id: str) -> AssetTags:

@@ -193,10 +193,87 @@ class IsaState(StrEnum):
 
 
 class OutOfService(msgspec.Struct, frozen=True):
+    """Somebody works on it. ``until``: it comes back by itself then; None: when somebody says so. ``maintenance``: the
+    window of its asset (``Maintenance.id``) that took it out."""
+
     work: str
     by: str
     reason: str
     since: Micros
+    until: Micros | None = None
+    maintenance: str | None = None
+
+
+class WorkState(StrEnum):
+    """The work region of an alarm; the rows between them are those of ``core/work.py``."""
+
+    NONE = "NONE"
+    DISPATCHED = "DISPATCHED"
+    ACCEPTED = "ACCEPTED"
+    ON_SITE = "ON_SITE"
+    DONE = "DONE"
+    VERIFYING = "VERIFYING"
+    CLOSED = "CLOSED"
+    REJECTED = "REJECTED"
+
+
+class WorkOrder(msgspec.Struct, frozen=True, gc=False):
+    """Work on an alarm: who was sent (``to``: a person, team or rota) by whom and since when, and how far they are.
+
+    ``id`` is the occurrence it was opened for. Every time is the gateway's; ``…_device_at`` is when the crew's phone says
+    it was, of what it could tell only later. ``comment``: what whoever sent them said last. ``far``: on site, but more
+    than a bound away from the asset. ``waits_for``: the points whose fresh readings decide, since ``verify_since``.
+    ``closed_by`` is None when the readings closed it. ``reworks``: how often it was done and was not right;
+    ``reopened``: how often the alarm came back after it was closed.
+    """
+
+    id: str
+    to: str
+    by: str
+    since: Micros
+    comment: str | None = None
+    reworks: int = 0
+    reopened: int = 0
+    accepted_by: str | None = None
+    accepted_at: Micros | None = None
+    accepted_device_at: Micros | None = None
+    refused_by: str | None = None
+    refused_at: Micros | None = None
+    refused_device_at: Micros | None = None
+    refused_why: str | None = None
+    on_site_by: str | None = None
+    on_site_at: Micros | None = None
+    on_site_device_at: Micros | None = None
+    distance_m: float | None = None
+    accuracy_m: float | None = None
+    far: bool = False
+    done_by: str | None = None
+    done_at: Micros | None = None
+    done_device_at: Micros | None = None
+    cause_code: str | None = None
+    action: str | None = None
+    photos: tuple[str, ...] = ()
+    verify_since: Micros | None = None
+    waits_for: tuple[str, ...] = ()
+    closed_by: str | None = None
+    closed_at: Micros | None = None
+    close_why: str | None = None
+
+
+class Maintenance(msgspec.Struct, frozen=True):
+    """An asset out of service from ``since`` until ``until``: whatever is raised on it then is recorded and told to
+    nobody. ``ended_at``: when it was over; ``ended_by`` is None when its time had come."""
+
+    id: str
+    asset: str
+    since: Micros
+    until: Micros
+    work: str
+    reason: str
+    by: str
+    created_at: Micros
+    ended_at: Micros | None = None
+    ended_by: str | None = None
 
 
 class AlarmRecord(msgspec.Struct, frozen=True, gc=False):
@@ -245,12 +322,13 @@ class AlarmRecord(msgspec.Struct, frozen=True, gc=False):
     retroactive: bool = False
     simulated: bool = False
     shadow: bool = False
-    work: str = "NONE"
+    work: str = "NONE"  # a WorkState; order is None while it is NONE
     value: Value = None
     limit: float | None = None
     unit: str = ""
     title_zh: str = ""
     title_en: str = ""
+    order: WorkOrder | None = None
 
     @property
     def is_active(self) -> bool:
@@ -282,7 +360,7 @@ class AlarmRecord(msgspec.Struct, frozen=True, gc=False):
 class Transition(msgspec.Struct, frozen=True, gc=False):
     """One recorded step of one alarm: what happened, when, and the record after it.
 
-    ``cause`` is the row of the table in ``core/alarms.py`` ("T3"). ``notify``: people are told.
+    ``cause`` is the row of the table in ``core/alarms.py`` ("T3") or ``core/work.py`` ("W1"). ``notify``: people are told.
     ``late``: a deadline that fired after its time because the gateway was away.
     """
 
@@ -322,6 +400,14 @@ class CommandName(StrEnum):
     FORCE_CLEAR = "force-clear"
     SILENCE = "silence"
     LEARN_BASELINE = "learn-baseline"
+    DISPATCH = "dispatch"
+    ACCEPT = "accept"
+    REFUSE = "refuse"
+    ON_SITE = "on-site"
+    DONE = "done"
+    VERIFY = "verify"
+    RETURN = "return"
+    CLOSE = "close"
 
 
 class Command(msgspec.Struct, frozen=True):

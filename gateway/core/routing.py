@@ -27,8 +27,8 @@ from gateway.core.schedule import Schedule
 class Feed:
     """``receivers`` get what is at least as severe as ``level`` and, where these say something, of one of ``kinds`` and
     with one of the rule's addressees (``notify``) in ``groups``. ``simulated``: they get the alarms of simulated assets
-    and no others; None: both, for what is no person. ``cases``: they get what a rule with ``case`` does, and the work on
-    it, annunciated or not."""
+    and no others; None: both, for what is no person. ``cases``: they get what a rule with ``case`` does, and the work
+    on it, annunciated or not."""
 
     receivers: tuple[str, ...]
     level: Level = Level.IV
@@ -105,8 +105,8 @@ class Target:
 @dataclass(frozen=True, slots=True)
 class Match:
     """Every field narrows; an empty one does not. ``level``: at least as severe. ``rules``: patterns (``lamp-*``).
-    ``addressees``: one of the rule's ``notify``. ``during``: the moment it was raised is in the schedule; ``unless``: it
-    is not. ``attributes``: of the asset, equal."""
+    ``addressees``: one of the rule's ``notify``. ``during``: the moment it was raised is in the schedule;
+    ``unless``: it is not. ``attributes``: of the asset, equal."""
 
     level: Level = Level.IV
     kinds: tuple[str, ...] = ()
@@ -119,6 +119,7 @@ class Match:
     attributes: tuple[tuple[str, str | float | bool], ...] = ()
     during: Schedule | None = None
     simulated: bool = False
+    unless: Schedule | None = None
 
     def misses(self, record: AlarmRecord, asset: Asset, rule: Rule | None, at: Micros) -> str | None:
         """The first field that does not match, by its name in the file; None when all do."""
@@ -144,6 +145,8 @@ class Match:
             return "attributes"
         if self.during is not None and not self.during.is_on(at):
             return "during"
+        if self.unless is not None and self.unless.is_on(at):
+            return "unless"
         return None
 
 
@@ -197,6 +200,8 @@ class Route:
     go_on: bool = False
     routes: tuple[Route, ...] = ()
     line: int | None = None
+    title_zh: str = ""
+    title_en: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +215,7 @@ class Person:
     language: str = "zh"
     user: str = ""
     numbers: tuple[str, ...] = ()
+    name_en: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +248,9 @@ class Routing:
     teams: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)
     rotas: Mapping[str, Rota] = field(default_factory=dict)
     limit: Limit = Limit()
-    calendar: Calendar = Calendar()
+    calendar: Calendar = field(default_factory=Calendar)
     canary: tuple[Target, ...] = ()
+    titles: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # of teams and rotas, in Chinese and English
 
     def of(self, record: AlarmRecord, asset: Asset, rule: Rule | None, at: Micros) -> tuple[Route, ...]:
         """The routes an alarm raised ``at`` goes down to; empty when nobody is to be told."""

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from gateway.core.model import Frame, FrameKind, Reading, Transition
+from gateway.core.notification import Message
 
 
 class Intake(Protocol):
@@ -71,14 +72,20 @@ class Sink(Protocol):
 
 
 class Notification(Protocol):
-    """What a receiver is given; see ``notify.dispatcher``."""
+    """What a receiver is given: a transition (machines) or a message (people); see ``notify.dispatcher``."""
 
     @property
     def key(self) -> str: ...
     @property
-    def transition(self) -> Transition: ...
+    def transition(self) -> Transition | None: ...
+    @property
+    def message(self) -> Message | None: ...
+    @property
+    def address(self) -> str: ...
     @property
     def attempt(self) -> int: ...
+    @property
+    def doubtful(self) -> bool: ...
 
 
 class Receiver(Protocol):

@@ -152,11 +152,20 @@ class Reloading(models.In):
 
 
 class NotificationView(models.Out):
-    """One notification for one receiver. ``due_at``: when the next attempt is made, while it is pending or sending."""
+    """One notification for one receiver: a transition for a machine, or a message for a person (``recipient``).
+
+    ``kind``: "transition", or why the person is told; ``alarms``: how many it is about, the first of which is named
+    here. ``doubtful``: an attempt may have arrived without our hearing of it. ``due_at``: when the next attempt is
+    made, while it is pending or sending."""
 
     id: int
-    state: Literal["pending", "sending", "delivered", "failed"]
+    key: str
+    state: Literal["pending", "sending", "delivered", "failed", "withdrawn"]
     receiver: str
+    recipient: str
+    kind: str
+    alarms: int
+    doubtful: bool
     alarm_id: str
     rev: int
     asset: str
@@ -309,18 +318,32 @@ def _mistake(one: Mistake) -> dict[str, Any]:
 
 
 def _notification(row: NotificationRow) -> dict[str, Any]:
-    step = row.transition
+    step, message = row.transition, row.message
+    if step is not None:
+        alarm_id, rev, asset, cause, alarms = step.alarm_id, step.rev, step.record.asset, step.cause, 1
+        title = {"zh": step.record.title_zh, "en": step.record.title_en}
+    else:
+        assert message is not None  # the store keeps one of the two
+        first = message.lines[0] if message.lines else None
+        alarm_id, rev, asset = (first.alarm_id, first.rev, first.asset) if first is not None else ("", 0, "")
+        title = {"zh": first.title_zh, "en": first.title_en} if first is not None else {"zh": "", "en": ""}
+        cause, alarms = "", message.count
     waits = row.state in (OutboxState.PENDING, OutboxState.SENDING)
     return {
         "id": row.id,
+        "key": row.key,
         "state": row.state.value,
         "receiver": row.receiver,
-        "alarm_id": step.alarm_id,
-        "rev": step.rev,
-        "asset": step.record.asset,
-        "title": {"zh": step.record.title_zh, "en": step.record.title_en},
+        "recipient": row.recipient,
+        "kind": row.kind,
+        "alarms": alarms,
+        "doubtful": row.doubtful,
+        "alarm_id": alarm_id,
+        "rev": rev,
+        "asset": asset,
+        "title": title,
         "level": row.level.name,
-        "cause": step.cause,
+        "cause": cause,
         "attempts": row.attempts,
         "created_at": views.iso(row.created_at),
         "due_at": views.iso(row.due_at) if waits else None,

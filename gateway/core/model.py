@@ -7,9 +7,12 @@ Hot values are frozen ``msgspec.Struct`` without garbage-collector tracking: a c
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
+
+if TYPE_CHECKING:
+    from gateway.core.notification import Message, MessagesWithdrawn
 
 Micros: TypeAlias = int
 SECOND: Micros = 1_000_000
@@ -220,11 +223,11 @@ class WorkState(StrEnum):
 class WorkOrder(msgspec.Struct, frozen=True, gc=False):
     """Work on an alarm: who was sent (``to``: a person, team or rota) by whom and since when, and how far they are.
 
-    ``id`` is the occurrence it was opened for. Every time is the gateway's; ``…_device_at`` is when the crew's phone says
-    it was, of what it could tell only later. ``comment``: what whoever sent them said last. ``far``: on site, but more
-    than a bound away from the asset. ``waits_for``: the points whose fresh readings decide, since ``verify_since``.
-    ``closed_by`` is None when the readings closed it. ``reworks``: how often it was done and was not right;
-    ``reopened``: how often the alarm came back after it was closed.
+    ``id`` is the occurrence it was opened for. Every time is the gateway's; ``…_device_at`` is when the crew's phone
+    says it was, of what it could tell only later. ``comment``: what whoever sent them said last. ``far``: on site, but
+    more than a bound away from the asset. ``waits_for``: the points whose fresh readings decide, since
+    ``verify_since``. ``closed_by`` is None when the readings closed it. ``reworks``: how often it was done and was not
+    right; ``reopened``: how often the alarm came back after it was closed.
     """
 
     id: str
@@ -360,8 +363,8 @@ class AlarmRecord(msgspec.Struct, frozen=True, gc=False):
 class Transition(msgspec.Struct, frozen=True, gc=False):
     """One recorded step of one alarm: what happened, when, and the record after it.
 
-    ``cause`` is the row of the table in ``core/alarms.py`` ("T3") or ``core/work.py`` ("W1"). ``notify``: people are told.
-    ``late``: a deadline that fired after its time because the gateway was away.
+    ``cause`` is the row of the table in ``core/alarms.py`` ("T3") or ``core/work.py`` ("W1"). ``notify``: people are
+    told. ``late``: a deadline that fired after its time because the gateway was away.
     """
 
     alarm_id: str
@@ -438,7 +441,8 @@ class AssetsChanged(msgspec.Struct, frozen=True):
     payload: bytes
 
 
-Event: TypeAlias = Transition | FrameRejected | CommandDone | AssetsChanged
+# Messages are in a module that builds on this one.
+Event: TypeAlias = "Transition | FrameRejected | CommandDone | AssetsChanged | Message | MessagesWithdrawn"
 
 
 class Asset(msgspec.Struct, frozen=True):

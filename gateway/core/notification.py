@@ -44,6 +44,7 @@ class Line(msgspec.Struct, frozen=True):
 
     alarm_id: str
     occurrence_id: str
+    rev: int
     asset: str
     rule: str
     kind: str
@@ -63,8 +64,8 @@ class Message(msgspec.Struct, frozen=True):
 
     ``key`` is the same in every attempt and in every replay, and another for every (occurrence or group, step,
     recipient). ``thread``: messages of one thread reach one person in their order. ``lines``: the worst first, at most
-    MAX_LINES of ``count``. ``due_at``: with DUE and OVERDUE, the deadline. ``text``: what DUE, OVERDUE and WORK are about
-    ("respond", "resolve", "dispatched", "reopened", …). ``channels``: in the order in which they are tried.
+    MAX_LINES of ``count``. ``due_at``: with DUE and OVERDUE, the deadline. ``text``: what DUE, OVERDUE and WORK are
+    about ("respond", "resolve", "dispatched", "reopened", …). ``channels``: in the order in which they are tried.
     """
 
     key: str
@@ -96,6 +97,7 @@ def line_of(record: AlarmRecord) -> Line:
     return Line(
         record.alarm_id,
         record.occurrence_id,
+        record.rev,
         record.asset,
         record.rule,
         record.kind,

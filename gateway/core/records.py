@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from gateway.core.model import HOUR, AlarmRecord, Asset, Device, IsaState, Level, Micros, Transition
+from gateway.core.notification import Message
 
 Item = TypeVar("Item")
 
@@ -332,44 +333,66 @@ class OutboxState(StrEnum):
     SENDING = "sending"
     DELIVERED = "delivered"
     FAILED = "failed"
+    WITHDRAWN = "withdrawn"  # need not be sent any more: somebody acts, or it is over
 
 
 class NotificationRow(msgspec.Struct, frozen=True):
-    """One notification for one receiver, as people look at it. ``attempts`` so far; ``due_at``: when the next one is,
-    while it is pending."""
+    """One notification for one machine (``transition``), or one message for one person (``message``), as people look at
+    it. ``kind``: "transition" or a MessageKind. ``attempts`` so far; ``doubtful``: one of them may have arrived;
+    ``due_at``: when the next one is, while it is pending."""
 
     id: int
+    key: str
     state: OutboxState
     receiver: str
+    recipient: str
+    kind: str
     level: Level
     attempts: int
+    doubtful: bool
     created_at: Micros
     due_at: Micros
     ended_at: Micros | None
     error: str | None
-    transition: Transition
+    transition: Transition | None
+    message: Message | None = None
 
 
 class OutboxRow(msgspec.Struct, frozen=True):
-    """One notification for one receiver. ``attempt`` counts from 1 and includes the present one."""
+    """One notification or message to be sent: exactly one of ``transition`` and ``message`` is there. ``key``: the same
+    for every attempt, another for every other one. ``attempt`` counts from 1 and includes the present one. ``channel``:
+    which of the message's channels it is now with. ``doubtful``: an earlier attempt may have arrived."""
 
     id: int
     receiver: str
     attempt: int
     created_at: Micros
-    transition: Transition
-
-    @property
-    def key(self) -> str:
-        """The idempotency key: the same for every attempt, another for every other notification."""
-        return f"{self.transition.alarm_id}/{self.transition.rev}/{self.receiver}"
+    key: str
+    level: Level
+    transition: Transition | None = None
+    message: Message | None = None
+    channel: int = 0
+    doubtful: bool = False
 
 
 class OutboxOutcome(msgspec.Struct, frozen=True):
-    """How one attempt ended: delivered, failed for good, or pending again from ``due_at``."""
+    """How one attempt ended: delivered, failed for good, or pending again from ``due_at``, with another ``receiver``
+    and ``channel`` where these are given. ``doubtful``: nobody knows whether it arrived."""
 
     id: int
     state: OutboxState
     at: Micros
     due_at: Micros = 0
     error: str | None = None
+    receiver: str | None = None
+    channel: int | None = None
+    doubtful: bool = False
+
+
+class SentRow(msgspec.Struct, frozen=True):
+    """A message that is out or waits."""
+
+    key: str
+    state: OutboxState
+    created_at: Micros
+    message: Message

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from gateway.core.model import HOUR, SECOND, Micros, Transition
+from gateway.core.notification import Message
 from gateway.core.records import OutboxOutcome, OutboxRow, OutboxState
 from gateway.errors import Rejected, Unavailable
 from gateway.ports import Receiver
@@ -41,11 +42,15 @@ class Outbox(Protocol):
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """One transition for one receiver. ``key`` is the same in every attempt: a receiver that knows it ignores it."""
+    """One transition for one machine, or one message for one person at ``address``. ``key`` is the same in every
+    attempt: a receiver that knows it ignores it. ``doubtful``: an earlier attempt may have arrived."""
 
     key: str
-    transition: Transition
+    transition: Transition | None
     attempt: int
+    message: Message | None = None
+    address: str = ""
+    doubtful: bool = False
 
 
 class LaneStatistics(msgspec.Struct):
@@ -135,7 +140,7 @@ class Dispatcher:
         statistics = self.statistics[name]
         try:
             async with asyncio.timeout(SEND_S):
-                await receiver.send(Notification(row.key, row.transition, row.attempt))
+                await receiver.send(_notification(row))
         except Rejected as error:
             return self._failed(name, row, str(error))
         except Unavailable as error:
@@ -169,3 +174,9 @@ class Dispatcher:
         statistics.last_error = error
         log.error("notification failed for good", receiver=name, key=row.key, attempt=row.attempt, reason=error)
         return OutboxOutcome(row.id, OutboxState.FAILED, self._now(), error=error)
+
+
+def _notification(row: OutboxRow) -> Notification:
+    message = row.message
+    address = message.channels[row.channel].address if message is not None else ""
+    return Notification(row.key, row.transition, row.attempt, message, address, row.doubtful)

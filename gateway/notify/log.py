@@ -15,6 +15,7 @@ class LogReceiver:
 
     async def send(self, notification: Notification) -> None:
         step = notification.transition
+        assert step is not None
         log.warning(
             f"{step.alarm_id} {step.from_state.value} → {step.to_state.value}",
             event_kind=what_happened(notification),

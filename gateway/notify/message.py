@@ -15,6 +15,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def cloud_event(notification: Notification) -> dict[str, Any]:
     """The document of one notification; ``id`` is its idempotency key."""
     step = notification.transition
+    assert step is not None
     return {
         "specversion": "1.0",
         "id": notification.key,
@@ -39,6 +40,7 @@ def cloud_event(notification: Notification) -> dict[str, Any]:
 def what_happened(notification: Notification) -> str:
     """raised, cleared or changed: what a person wants to know first."""
     step = notification.transition
+    assert step is not None
     standing = (IsaState.UNACK, IsaState.ACKED)
     if step.to_state is IsaState.UNACK and step.from_state not in standing:
         return "raised"

@@ -29,7 +29,7 @@ from gateway.core.records import (
     StrangerRow,
 )
 from gateway.store import dialect, schema
-from gateway.store.writer import NORMAL_RANK
+from gateway.store.schema import NORMAL_RANK
 
 Key = TypeVar("Key")
 

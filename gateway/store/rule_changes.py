@@ -15,9 +15,8 @@ from gateway.core.model import Micros
 from gateway.core.records import EVERYWHERE, AuditRow, Page, RuleChangeRow, Scope
 from gateway.store.desk import Transact
 from gateway.store.queries import decode_cursor, encode_cursor, within
-from gateway.store.schema import alarms, rule_changes, transitions
+from gateway.store.schema import NORMAL_RANK, alarms, rule_changes, transitions
 from gateway.store.text import clean
-from gateway.store.writer import NORMAL_RANK
 
 Audit = Callable[[sa.Connection, Sequence[tuple[str, AuditRow]]], None]
 

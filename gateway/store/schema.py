@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-REVISION = "0002"  # the newest migration
+REVISION = "0003"  # the newest migration
+NORMAL_RANK = 9  # of a normal alarm: behind every standing one
 
 metadata = sa.MetaData()
 
@@ -36,10 +37,13 @@ alarms = sa.Table(  # the live record of every alarm that ever had a transition
     sa.Column("rank", sa.SmallInteger, nullable=False),  # the level while it stands, 9 when NORM: the list's order
     sa.Column("changed_at", sa.BigInteger, nullable=False),
     sa.Column("search", sa.Text, nullable=False),  # id and titles, lower case
+    sa.Column("work", sa.String(12), nullable=False),  # the work region
+    sa.Column("work_to", sa.String(64), nullable=False),  # who has the work; "" while there is none
     sa.Column("record", sa.Text, nullable=False),
 )
 sa.Index("alarms_in_order", alarms.c.rank, alarms.c.changed_at.desc(), alarms.c.alarm_id)
 sa.Index("alarms_by_asset", alarms.c.asset)
+sa.Index("alarms_by_work", alarms.c.work, alarms.c.work_to, alarms.c.changed_at)
 
 transitions = sa.Table(  # every recorded step, with the record after it; folding them gives ``alarms``
     "transitions",
@@ -58,39 +62,48 @@ transitions = sa.Table(  # every recorded step, with the record after it; foldin
 sa.Index("transitions_by_time", transitions.c.at, transitions.c.alarm_id, transitions.c.rev)
 sa.Index("transitions_by_asset", transitions.c.asset, transitions.c.at)
 
-outbox = sa.Table(  # one row a notification a receiver
+outbox = sa.Table(  # one row a notification a machine (a transition), or a message a person
     "outbox",
     metadata,
     sa.Column("id", _Id, primary_key=True, autoincrement=True),
-    sa.Column("alarm_id", sa.String(200), nullable=False),
-    sa.Column("rev", sa.BigInteger, nullable=False),
+    sa.Column("key", sa.String(400), nullable=False),  # the same in every attempt and every replay
+    sa.Column("thread", sa.String(300), nullable=False),  # rows of one thread leave in their order
     sa.Column("receiver", sa.String(64), nullable=False),
+    sa.Column("recipient", sa.String(64), nullable=False),  # the person; "" where a machine is told
+    sa.Column("kind", sa.String(12), nullable=False),  # "transition", or a MessageKind
+    sa.Column("alarm_id", sa.String(200), nullable=False),  # of a message: the first alarm it names
+    sa.Column("rev", sa.BigInteger, nullable=False),
     sa.Column("level", sa.SmallInteger, nullable=False),
     sa.Column("state", sa.String(10), nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("channel", sa.SmallInteger, nullable=False),  # which of the person's channels is tried
+    sa.Column("doubtful", sa.Boolean, nullable=False),  # an earlier attempt may have arrived
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("due_at", sa.BigInteger, nullable=False),  # pending: not before; sending: the attempt is lost after
     sa.Column("ended_at", sa.BigInteger),
     sa.Column("error", sa.Text),
-    sa.UniqueConstraint("alarm_id", "rev", "receiver", name="outbox_once"),
+    sa.Column("message", sa.Text),  # core.notification.Message as JSON; null: the transition (alarm_id, rev)
+    sa.UniqueConstraint("key", name="outbox_once"),
 )
-OPEN = ("pending", "sending")
+_OPEN = outbox.c.state.in_(("pending", "sending"))
 sa.Index(
     "outbox_open",
     outbox.c.receiver,
     outbox.c.level,
     outbox.c.id,
-    sqlite_where=outbox.c.state.in_(OPEN),
-    postgresql_where=outbox.c.state.in_(OPEN),
+    sqlite_where=_OPEN,
+    postgresql_where=_OPEN,
 )
 sa.Index(
-    "outbox_open_by_alarm",
+    "outbox_open_by_thread",
     outbox.c.receiver,
-    outbox.c.alarm_id,
-    outbox.c.rev,
-    sqlite_where=outbox.c.state.in_(OPEN),
-    postgresql_where=outbox.c.state.in_(OPEN),
+    outbox.c.thread,
+    outbox.c.id,
+    sqlite_where=_OPEN,
+    postgresql_where=_OPEN,
 )
+sa.Index("outbox_by_recipient", outbox.c.recipient, outbox.c.id)
+sa.Index("outbox_by_alarm", outbox.c.alarm_id, outbox.c.rev)
 
 GIVEN_UP = "failed"
 sa.Index(
@@ -279,3 +292,81 @@ rule_changes = sa.Table(  # every change of a rule made through the API: null be
     sa.Column("settled", sa.Boolean, nullable=False),  # that file is as this row says
 )
 sa.Index("rule_changes_by_rule", rule_changes.c.rule, rule_changes.c.id)
+
+photos = sa.Table(  # what a crew saw; the id is the SHA-256 of the content
+    "photos",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("alarm_id", sa.String(200), primary_key=True),
+    sa.Column("occurrence_id", sa.String(26), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("media_type", sa.String(32), nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+)
+sa.Index("photos_by_alarm", photos.c.alarm_id, photos.c.at)
+
+maintenance = sa.Table(  # assets out of service for a time; the id is that of the command that asked for it
+    "maintenance",
+    metadata,
+    sa.Column("id", sa.String(200), primary_key=True),
+    sa.Column("asset", sa.String(64), nullable=False),
+    sa.Column("since", sa.BigInteger, nullable=False),
+    sa.Column("until", sa.BigInteger, nullable=False),
+    sa.Column("work", sa.String(200), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("ended_at", sa.BigInteger),
+    sa.Column("ended_by", sa.Text),
+)
+sa.Index("maintenance_by_asset", maintenance.c.asset, maintenance.c.until)
+sa.Index("maintenance_by_end", maintenance.c.until)
+
+cases = sa.Table(  # alarms registered with the city's platform, one an occurrence and platform
+    "cases",
+    metadata,
+    sa.Column("platform", sa.String(64), primary_key=True),
+    sa.Column("occurrence_id", sa.String(26), primary_key=True),
+    sa.Column("alarm_id", sa.String(200), nullable=False),
+    sa.Column("number", sa.String(100)),  # the platform's own, once it has said it
+    sa.Column("status", sa.String(32), nullable=False),
+    sa.Column("opened_at", sa.BigInteger, nullable=False),
+    sa.Column("changed_at", sa.BigInteger, nullable=False),
+    sa.Column("closed_at", sa.BigInteger),
+    sa.Column("document", sa.Text, nullable=False),  # what the platform said last, as JSON
+)
+sa.Index("cases_by_number", cases.c.platform, cases.c.number)
+sa.Index("cases_by_alarm", cases.c.alarm_id, cases.c.opened_at)
+
+tickets = sa.Table(  # what the platform tells us: reports of citizens, of inspectors
+    "tickets",
+    metadata,
+    sa.Column("id", _Id, primary_key=True, autoincrement=True),
+    sa.Column("platform", sa.String(64), nullable=False),
+    sa.Column("number", sa.String(100), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),  # when it was seen
+    sa.Column("received_at", sa.BigInteger, nullable=False),
+    sa.Column("class", sa.String(64), nullable=False),
+    sa.Column("status", sa.String(32), nullable=False),
+    sa.Column("place", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("longitude", sa.Float),
+    sa.Column("latitude", sa.Float),
+    sa.Column("alarm_id", sa.String(200)),  # the alarm it is about, when one fits
+    sa.Column("occurrence_id", sa.String(26)),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.UniqueConstraint("platform", "number", name="tickets_once"),
+)
+sa.Index("tickets_by_time", tickets.c.at, tickets.c.id)
+
+canaries = sa.Table(  # alarms that prove the whole path: when each was where
+    "canaries",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),  # "delivered", "late", "lost"
+    sa.Column("hops", sa.Text, nullable=False),  # {hop: ms since the one before}, as JSON
+)
+sa.Index("canaries_by_time", canaries.c.at)

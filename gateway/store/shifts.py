@@ -13,8 +13,8 @@ from gateway.core.records import HandoverRow, Page, Scope
 from gateway.core.shift import ShiftLists
 from gateway.store import schema
 from gateway.store.queries import decode_cursor, encode_cursor, within
+from gateway.store.schema import NORMAL_RANK
 from gateway.store.text import clean
-from gateway.store.writer import NORMAL_RANK
 
 _RECORD = msgspec.json.Decoder(AlarmRecord)
 _TRANSITION = msgspec.json.Decoder(Transition)

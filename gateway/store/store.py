@@ -44,6 +44,7 @@ from gateway.core.records import (
     RejectedRow,
     Role,
     Scope,
+    SentRow,
     StrangerRow,
     TokenRow,
 )
@@ -281,8 +282,8 @@ class Store:
     # ------------------------------------------------------------------ outbox
 
     async def claim(self, receiver: str, now: Micros, lease: Micros, limit: int) -> list[OutboxRow]:
-        """Take up to ``limit`` due notifications of a receiver for ``lease``: worst level first, at most one an alarm,
-        and never one whose predecessor of the same alarm is still open."""
+        """Take up to ``limit`` due notifications of a receiver for ``lease``: worst level first, at most one a
+        thread (of a machine: an alarm), and never one whose predecessor in its thread is still open."""
         return await self._write(lambda c: outbox.claim(c, receiver, now, lease, limit))
 
     async def mark(self, outcomes: Sequence[OutboxOutcome]) -> None:
@@ -296,6 +297,10 @@ class Store:
     async def unclaim(self) -> int:
         """At start: attempts that a dead process left in the air become pending again. Returns how many."""
         return await self._write(outbox.unclaim)
+
+    async def sent_to(self, recipient: str, since: Micros, limit: int) -> list[SentRow]:
+        """The newest messages to a person since a time."""
+        return await self._read(lambda c: outbox.sent_to(c, recipient, since, limit))
 
     async def outbox_rows(self, state: OutboxState, limit: int) -> list[tuple[str, str | None]]:
         """(idempotency key, last error) of notifications in one state, newest first."""

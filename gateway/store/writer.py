@@ -18,12 +18,15 @@ from gateway.core.model import (
     IsaState,
     Transition,
 )
+from gateway.core.notification import Message, MessagesWithdrawn
 from gateway.core.records import AuditRow, OutboxState
 from gateway.store import dialect, schema
+from gateway.store.outbox import withdraw
 from gateway.store.rejected import RejectedRing
+from gateway.store.schema import NORMAL_RANK
 from gateway.store.text import clean
 
-NORMAL_RANK = 9  # behind every standing alarm
+TRANSITION = "transition"  # the kind of an outbox row that is no message
 
 
 _JSON = msgspec.json.Encoder()
@@ -43,7 +46,7 @@ class EventWriter:
             kind, alarms, key=("alarm_id",), where=lambda excluded: excluded.rev >= alarms.c.rev
         )
         self._transition = dialect.upsert(kind, schema.transitions, key=("alarm_id", "rev"), keep=True)
-        self._outbox = dialect.upsert(kind, schema.outbox, key=("alarm_id", "rev", "receiver"), keep=True)
+        self._outbox = dialect.upsert(kind, schema.outbox, key=("key",), keep=True)
         self._command = dialect.upsert(kind, schema.commands, key=("command_id",), keep=True)
         self._audit = dialect.upsert(kind, schema.audit, key=("once",), keep=True)
         self._asset = dialect.upsert(kind, schema.assets, key=("asset",))
@@ -74,6 +77,14 @@ class EventWriter:
                     rejected.append(event)
                 case CommandDone():
                     done.append(event)
+                case Message():
+                    outbox.append(_message_row(event))
+                case MessagesWithdrawn():
+                    # What was written in this same stretch of the journal must be there to be withdrawn.
+                    if outbox:
+                        connection.execute(self._outbox, outbox)
+                        outbox = []
+                    withdraw(connection, event.keys, event.at, event.why)
                 case AssetsChanged():
                     self._assets_changed(connection, event)
                 case _:
@@ -176,6 +187,8 @@ def _alarm_row(transition: Transition) -> dict[str, Any]:
         "rank": rank_of(record),
         "changed_at": transition.at,
         "search": f"{record.alarm_id} {record.title_zh} {record.title_en}".lower(),
+        "work": record.work,
+        "work_to": "" if record.order is None else record.order.to,
         "record": _JSON.encode(record).decode(),
     }
 
@@ -184,21 +197,49 @@ def _outbox_rows(
     transition: Transition, receivers: Callable[[Transition], Iterable[str]], for_simulated: frozenset[str]
 ) -> Iterable[dict[str, Any]]:
     """One row a receiver. Simulated and shadow alarms can never page a crew, whatever anybody else decides."""
-    if not transition.notify or transition.record.shadow:
+    if transition.record.shadow or not (transition.notify or transition.cause.startswith("W")):
         return
     for receiver in dict.fromkeys(receivers(transition)):
         if transition.record.simulated and receiver not in for_simulated:
             continue
         yield {
+            "key": f"{transition.alarm_id}/{transition.rev}/{receiver}",
+            "thread": transition.alarm_id,
+            "receiver": receiver,
+            "recipient": "",
+            "kind": TRANSITION,
             "alarm_id": transition.alarm_id,
             "rev": transition.rev,
-            "receiver": receiver,
             "level": int(transition.record.level),
             "state": OutboxState.PENDING.value,
             "attempts": 0,
+            "channel": 0,
+            "doubtful": False,
             "created_at": transition.at,
             "due_at": transition.at,
+            "message": None,
         }
+
+
+def _message_row(message: Message) -> dict[str, Any]:
+    first = message.lines[0] if message.lines else None
+    return {
+        "key": message.key,
+        "thread": f"{message.recipient} {message.thread}",
+        "receiver": message.channels[0].receiver,
+        "recipient": message.recipient,
+        "kind": message.kind.value,
+        "alarm_id": first.alarm_id if first is not None else "",
+        "rev": first.rev if first is not None else 0,
+        "level": int(message.level),
+        "state": OutboxState.PENDING.value,
+        "attempts": 0,
+        "channel": 0,
+        "doubtful": False,
+        "created_at": message.at,
+        "due_at": message.at,
+        "message": _JSON.encode(message).decode(),
+    }
 
 
 def _command_row(done: CommandDone) -> dict[str, Any]:

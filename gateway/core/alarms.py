@@ -49,6 +49,7 @@ T32    any                 late or historical sample               none: the liv
 T33    restart             –                                       regions and absolute deadlines as before; overdue
                                                                    deadlines fire once, in order, marked late
 –      any                 comment, assign                         the text; J
+W1 …   any                 work: who was sent, accepted, done …    ``core/work.py``; J
 =====  ==================  ======================================  ====================================================
 
 What is born suppressed (T3 while a cause stands) asks nobody: it is acknowledged until T21 finds it still active.
@@ -63,6 +64,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.core import work
 from gateway.core.model import (
     HOUR,
     SECOND,
@@ -84,6 +86,7 @@ from gateway.errors import CommandRefused
 if TYPE_CHECKING:
     from gateway.core.plan import Rung
 
+NOWHERE = work.Scene()
 NOT_TIMING: Micros = -1
 STALE_AFTER: Micros = 24 * HOUR  # T30, ISA-18.2
 replace = msgspec.structs.replace
@@ -108,6 +111,9 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
     ``unknown``: bit i, the data of rung i is not good now: its timers are held. ``release_at``: when T21 is due.
     ``scheduled``: the earliest time the engine's heap has for this alarm. ``activations``: the newest ones, for T29;
     ``folded``: notifications not sent since it chatters. ``up``: those who ask for it were told that it stands.
+    ``verdict``: what fresh readings say of work that is verified, since ``verdict_since``; None while they say
+    nothing. ``look_at``: when to look again at what no reading of the asset's own brings up. ``fresh_after``: only
+    readings after it are, and after the work was done.
     """
 
     no: int
@@ -124,6 +130,10 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
     activations: list[Micros] = []
     folded: int = 0
     up: bool = False
+    verdict: bool | None = None
+    verdict_since: Micros = NOT_TIMING
+    look_at: Micros | None = None
+    fresh_after: Micros = NOT_TIMING
 
     @property
     def condition(self) -> Condition:
@@ -137,9 +147,14 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
         return self.on > 0 or self.on_since[0] != NOT_TIMING or self.record.latched
 
     @property
+    def verifying(self) -> bool:
+        """Its work is said to be done, and the readings decide."""
+        return self.record.order is not None and self.record.work == work.VERIFYING
+
+    @property
     def idle(self) -> bool:
         """Nothing happens to it unless its condition becomes true."""
-        return self.on == 0 and self.on_since[0] == NOT_TIMING
+        return self.on == 0 and self.on_since[0] == NOT_TIMING and not self.verifying
 
     def current(self) -> AlarmRecord:
         """The record with the condition region as it is now, pending or not."""
@@ -203,6 +218,8 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
                 due = self._on_due(rungs, i)
                 if due is not None and (earliest is None or due < earliest):
                     earliest = due
+        if self.record.order is not None and (due := self._verdict_due(rungs)) is not None:
+            earliest = due if earliest is None else min(earliest, due)
         return earliest
 
     def _timed_due(self, rule: Rule) -> Micros | None:
@@ -249,6 +266,8 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
             timers[:] = [since if since == NOT_TIMING else since + by for since in timers]
         if self.release_at is not None:
             self.release_at += by
+        if self.verdict_since != NOT_TIMING:
+            self.verdict_since += by
 
     def _on_due(self, rungs: Sequence[Rung], i: int) -> Micros | None:
         rung = rungs[i]
@@ -338,7 +357,7 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
                 self.off_since[i] = NOT_TIMING
         if before == 0:
             raised = self._raise(rule, rungs[on - 1].level, first_true, now, evidence(on - 1), causes, late)
-            return [raised, *self._activated(rule, now, late)]
+            return [raised, *self._activated(rule, now, late), *self._relapsed(now, late)]
         if on == 0:
             return self._clear(rule, now, evidence(0), late)
         return [self._move(rule, rungs[on - 1].level, now, evidence(on - 1), on > before, late)]
@@ -392,7 +411,15 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
             title_zh=rule.title_zh,
             title_en=rule.title_en,
         )
+        if old.order is not None and work.is_past(old, old.order, now):
+            record = replace(record, work=work.NONE, order=None)
         return self.step(now, "T7" if again else "T3", record, notify=rule.annunciates, late=late)
+
+    def _relapsed(self, now: Micros, late: bool) -> list[Transition]:
+        """W8."""
+        order = self.record.order
+        again = work.reopened(self.record, order, now) if order is not None else None
+        return [] if again is None else [self.step(now, "W8", again, late=late)]
 
     def _activated(self, rule: Rule, now: Micros, late: bool) -> list[Transition]:
         """T29: note the activation; too many in too short a time are chattering."""
@@ -458,7 +485,7 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
         )
         self.record = old
         happened = self.step(now, "T26" if raised.cause == "T3" else "T7", over, notify=rule.annunciates)
-        return [happened, *self._activated(rule, now, False)]
+        return [happened, *self._activated(rule, now, False), *self._relapsed(now, False)]
 
     def note_quality(self, now: Micros, quality: Quality) -> Transition | None:
         """T28: an alarm that stands says whether its data can be trusted."""
@@ -541,18 +568,72 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
             inactive_at=now if record.is_active else record.inactive_at,
             closed_at=record.closed_at or now,
         )
+        if self.verifying:
+            closed = replace(closed, work=work.DONE)
+        self._doubt()
         return self.step(now, "T24", closed, why=why)
+
+    # -- work ---------------------------------------------------------------------------------------------------------
+
+    def weigh(self, now: Micros, verdict: bool | None) -> None:
+        """What fresh readings say of the condition now, of work that is verified; None: nothing."""
+        if verdict is not self.verdict:
+            self.verdict = verdict
+            self.verdict_since = NOT_TIMING if verdict is None else now
+
+    def _doubt(self) -> None:
+        """Nothing is verified, or from the beginning."""
+        self.verdict, self.verdict_since, self.look_at, self.fresh_after = None, NOT_TIMING, None, NOT_TIMING
+
+    def _verdict_due(self, rungs: Sequence[Rung]) -> Micros | None:
+        """When the verdict takes effect if it lasts, or when to look again for one."""
+        if not self.verifying:
+            return None
+        if self.verdict is None or (self.on and not self.verdict):  # what still stands waits for its own off-delay
+            return self.look_at
+        held = self.verdict_since + self._hold(rungs)
+        return held if self.look_at is None else min(held, self.look_at)
+
+    def _hold(self, rungs: Sequence[Rung]) -> Micros:
+        return max(work.LEAST_HOLD, rungs[0].on_delay if self.verdict else rungs[0].off_delay)
+
+    def decided(self, rungs: Sequence[Rung], now: Micros) -> bool:
+        """The verdict has lasted long enough."""
+        if self.verdict is None or (self.on and not self.verdict):
+            return False
+        return self.verdict_since + self._hold(rungs) <= now
+
+    def judge_work(self, now: Micros, late: bool) -> list[Transition]:
+        """W6 or W7, by the verdict, which has lasted."""
+        order, failed = self.record.order, self.verdict
+        if order is None or not self.verifying:
+            return []
+        self._doubt()
+        if failed:
+            return [self.step(now, "W7", work.failed(self.record, order, now), late=late)]
+        return [self.step(now, "W6", work.passed(self.record, order, now), late=late)]
 
     # -- commands -----------------------------------------------------------------------------------------------------
 
-    def obey(self, rule: Rule | None, command: Command, at: Micros, is_true: bool = False) -> Transition:
+    def obey(
+        self,
+        rule: Rule | None,
+        command: Command,
+        at: Micros,
+        is_true: bool = False,
+        scene: work.Scene = NOWHERE,
+    ) -> Transition:
         """Carry out what a person asks for; ``rule`` is None when it is not in force, ``is_true``: its condition is
-        true now. Raises CommandRefused."""
+        true now; ``scene``: for a command about work. Raises CommandRefused."""
         record = self.record
         if command.rev is not None and command.rev != record.rev:
             raise CommandRefused("stale_rev", f"the alarm is at revision {record.rev}, you saw {command.rev}")
         if command.name is CommandName.COMMENT:
             return self._obeyed(command, at, "comment", replace(record, comment=_required(command, "a comment")))
+        if command.name in work.COMMANDS:
+            cause, after = work.obey(record, command, at, scene)
+            self._doubt()
+            return self._obeyed(command, at, cause, after)
         if rule is None or not record.enabled:
             raise CommandRefused("not_allowed", "the rule of this alarm is not in force")
         match command.name:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from gateway.core.alarms import Alarm, Evidence, new_alarm
+from gateway.core import verification, work
+from gateway.core.alarms import NOWHERE, Alarm, Evidence, new_alarm
 from gateway.core.correlation import CauseGraph
 from gateway.core.model import (
     MINUTE,
@@ -658,6 +659,8 @@ class Engine:
                 alarm.settle(check.rule, rungs, now, lambda rung: Evidence(*check.evidence(asset, rung)), causes, late)
             )
         out.extend(alarm.timed(check.rule, now, late))
+        if alarm.record.order is not None:
+            self._verify(asset, check, alarm, now, out, late)
         self._after(asset, check, alarm, now, out, late, stood)
 
     def _after(
@@ -675,6 +678,51 @@ class Engine:
             self._explain(asset.id, check.rule.id, now, out, late)
         if check.rule.id in self._asked:
             self._tell(alarm, now, out, late)
+
+    # -- work ---------------------------------------------------------------------------------------------------------
+
+    def _verify(self, asset: AssetState, check: Check, alarm: Alarm, now: Micros, out: list[Event], late: bool) -> None:
+        """W6, W7: ask the fresh readings whether the work is done, and let what they said long enough take effect."""
+        order = alarm.record.order
+        if order is None or order.done_at is None or not alarm.verifying:
+            return
+        schedule = check.rule.schedule
+        verdict: bool | None = None
+        if schedule is not None and not self._edges[schedule].on:
+            alarm.fresh_after = now  # outside its hours a rule's condition is false by itself: that proves nothing
+        else:
+            since = max(order.done_at, alarm.fresh_after)
+            verdict = verification.verdict(asset, check, order, since, alarm.on > 0, self._counted_by, self._newest)
+        alarm.weigh(now, verdict)
+        if alarm.decided(check.rungs, now):
+            quiet = self.quiet(asset.id)
+            if verdict is False and quiet is not None and quiet > work.QUIET_INTERVALS:
+                alarm.weigh(now, None)  # nobody vouches for it any more: from the next reading on
+            else:
+                out.extend(alarm.judge_work(now, late))
+        if alarm.verifying and verification.looks(check) and (alarm.look_at is None or alarm.look_at <= now):
+            alarm.look_at = now + work.LOOK_EVERY
+
+    def _scene(self, asset: AssetState, check: Check | None) -> work.Scene:
+        """What a command about work on an alarm of ``asset`` must know."""
+        known = self.registry.asset(asset.id)
+        return work.Scene(
+            verification.reported(asset, check) if check is not None and verification.can_tell(check) else None,
+            check is not None and check.rule.confirm,
+            known.longitude if known is not None else None,
+            known.latitude if known is not None else None,
+        )
+
+    def _counted_by(self, asset: AssetState, share: Share) -> Iterable[AssetState]:
+        """The assets that a share of ``asset`` counts."""
+        for name in self.registry.children(share.link, asset.id):
+            known, state = self.registry.asset(name), self._assets.get(name)
+            if known is not None and state is not None and known.kind == share.of:
+                yield state
+
+    def _newest(self, device: str) -> Micros:
+        found = self._silences.devices.get(device)
+        return NEVER if found is None else found.newest
 
     def _new_alarm(self, asset: AssetState, check: Check) -> Alarm:
         known = self.registry.asset(asset.id)
@@ -801,13 +849,15 @@ class Engine:
         if asset is None or alarm is None or alarm.record.rev == 0:
             raise CommandRefused("not_found", f"there is no alarm {command.alarm_id}")
         index = asset.plan.by_rule.get(rule_id)
-        if index is None:
-            out.append(alarm.obey(None, command, at))
+        check = asset.plan.checks[index] if index is not None else None
+        scene = self._scene(asset, check) if command.name in work.COMMANDS else NOWHERE
+        if check is None:
+            out.append(alarm.obey(None, command, at, scene=scene))
             return
-        check = asset.plan.checks[index]
         stood = alarm.stands
         is_true = command.name is CommandName.FORCE_CLEAR and check.rungs[0].raises(asset) is True
-        out.append(alarm.obey(check.rule, command, at, is_true))
+        out.append(alarm.obey(check.rule, command, at, is_true, scene))
+        self._verify(asset, check, alarm, at, out, False)
         self._after(asset, check, alarm, at, out, False, stood)
 
     # -- assets and rules ---------------------------------------------------------------------------------------------
@@ -1017,7 +1067,11 @@ class Engine:
                 alarm.record = structs.replace(record, cond=Condition.ACTIVE)
                 # The ladder climbs from the mildest level; so many rungs are not above the record's.
                 alarm.on = max(1, sum(rung.level >= record.level for rung in check.rungs))
+            if not alarm.idle:
                 asset.live |= 1 << index
+            if alarm.verifying and verification.looks(check):
+                alarm.look_at = at + work.LOOK_EVERY
+            self._schedule(alarm, alarm.due(check.rule, check.rungs))
         for one in self.registry.assets():
             self._regroup(one)
         self._count_up()

@@ -254,7 +254,7 @@ class Gateway:
             helpers.append(group.create_task(self._keep_configuration(), name="configuration"))
             helpers.append(group.create_task(self._watch_rules(), name="rule files"))
             helpers.append(group.create_task(self.trials.run(), name="trials of rules"))
-            helpers.append(group.create_task(self._watch_assets(), name="asset files"))
+            helpers.append(group.create_task(self._watch_files(), name="asset files and routes"))
             helpers.append(group.create_task(self._keep_history(), name="history upkeep"))
             token = await self.store.first_token(self.clock.now())
             self.addresses = Addresses(console.url, self.broker.url if self.broker is not None else None, token)
@@ -467,9 +467,12 @@ class Gateway:
         async for _ in awatch(*watched_folders(self.settings), debounce=RELOAD_QUIET_MS, stop_event=self._stop):
             self._reload_wanted.set()
 
-    async def _watch_assets(self) -> None:
-        """Asset files are watched through their folders: one that is replaced is another file of the same name."""
-        folders = {file: file.parent.resolve() for file in self.settings.assets if file.parent.is_dir()}
+    async def _watch_files(self) -> None:
+        """Asset files and the routes are watched through their folders: one that is replaced is another file of the
+        same name."""
+        routes = (self.settings.routes,) if self.settings.routes is not None else ()
+        files = (*self.settings.assets, *routes)
+        folders = {file: file.parent.resolve() for file in files if file.parent.is_dir()}
         if not folders:
             return
         ours = {str(folder / file.name) for file, folder in folders.items()}

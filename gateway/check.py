@@ -55,7 +55,10 @@ def check_everything(config: Path | None) -> CheckReport:
     except ConfigError as error:
         report.mistakes += error.mistakes
         return report
+    routing = configuration.routing
     report.counts = {"profiles": len(configuration.profiles), "rules": len(configuration.rules)}
+    if settings.routes is not None:
+        report.counts |= {"routes": sum(1 for _ in routing.root.all_routes), "people": len(routing.people)}
     cases, failed = run_all_cases(case_files(settings), configuration.profiles)
     report.counts["cases"] = cases
     report.mistakes += failed

@@ -1,4 +1,4 @@
-"""All profile and rule files as one bundle: read from folders, named by a hash, compiled to what the processor uses.
+"""All profiles, rules and routes as one bundle: read from files, named by a hash, compiled to what the processor uses.
 
 The bundle's text is kept in the store under its hash, so that a replay of the journal uses the files that were in force
 then, whatever is on the disk now.
@@ -7,16 +7,19 @@ then, whatever is on the disk now.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
+from gateway.config.calendars import SITE, site_text
 from gateway.config.profiles import CASES, load_profiles
+from gateway.config.routes import country_in, load_routes
 from gateway.config.rules import load_rules
 from gateway.config.settings import Settings
 from gateway.config.shipped import PROFILE_FILES, read_tree, shipped
+from gateway.config.yaml_source import MAX_BYTES
 from gateway.core.processor import Configuration
 from gateway.errors import ConfigError, Mistake
 
@@ -27,11 +30,14 @@ CONSOLE = "console"  # … and in that
 
 class Bundle(msgspec.Struct, frozen=True, omit_defaults=True):
     """Texts by file name: ``profiles`` ("milesight/em320-tilt.yaml"), ``rules`` ("lighting.yaml"), and what was changed
-    at the console: ``console`` ("console/lamp-out.yaml"), one rule each, in place of the one of that id."""
+    at the console: ``console`` ("console/lamp-out.yaml"), one rule each, in place of the one of that id. ``routes``:
+    the operator's file of that name, and time and place of the site ("site.json")."""
 
     profiles: dict[str, str]
     rules: dict[str, str]
-    console: dict[str, str] = {}  # left out of the JSON when empty: a bundle from before there was one keeps its hash
+    # These are left out of the JSON when empty: a bundle from before there was one keeps its hash.
+    console: dict[str, str] = {}
+    routes: dict[str, str] = {}
 
     @property
     def hash(self) -> str:
@@ -65,7 +71,9 @@ def read_bundle(settings: Settings) -> Bundle:
     for folder in (shipped("device_profiles"), *settings.profiles):
         profiles |= read_tree(folder, *PROFILE_FILES)
     return Bundle(
-        {name: text for name, text in sorted(profiles.items()) if not name.endswith(CASES)}, *read_rules(settings)
+        {name: text for name, text in sorted(profiles.items()) if not name.endswith(CASES)},
+        *read_rules(settings),
+        read_routes(settings),
     )
 
 
@@ -76,6 +84,20 @@ def read_rules(settings: Settings) -> tuple[dict[str, str], dict[str, str]]:
         rules |= read_tree(folder)
     files = {name: text for name, text in sorted(rules.items()) if not name.startswith(TESTS)}
     return files, read_console(settings)
+
+
+def read_routes(settings: Settings) -> dict[str, str]:
+    """The file with the routes, if the settings name one, and what it needs to know of the site."""
+    file = settings.routes
+    if file is None:
+        return {SITE: site_text(settings.site)}
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise ConfigError([Mistake(str(file), None, "", f"larger than {MAX_BYTES} bytes")])
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Mistake(str(file), None, "", f"cannot be read: {error}")]) from error
+    return {file.name: text, SITE: site_text(settings.site, country_in(text))}
 
 
 def console_folder(settings: Settings) -> Path | None:
@@ -102,21 +124,28 @@ def rule_origins(settings: Settings) -> dict[str, str]:
 
 def load_configuration(settings: Settings, console: Mapping[str, str] | None = None) -> tuple[Bundle, Configuration]:
     """What the files say now; with ``console`` in place of what was changed at the console so far. Raises ConfigError
-    with the mistakes of profiles and rules together, each with the path of its file."""
+    with the mistakes of profiles, rules and routes together, each with the path of its file."""
     bundle = read_bundle(settings)
     if console is not None:
         bundle = msgspec.structs.replace(bundle, console=dict(sorted(console.items())))
     profiles, rules = (shipped("device_profiles"), *settings.profiles), (shipped("rules"), *settings.rules)
-    return bundle, compile_bundle(bundle, profiles, (*rules, settings.data / RULES))
+    routes = () if settings.routes is None else (settings.routes.parent,)
+    receivers = [receiver.name for receiver in settings.receivers]
+    return bundle, compile_bundle(bundle, profiles, (*rules, settings.data / RULES), routes, receivers)
 
 
 def compile_bundle(
-    bundle: Bundle, profile_folders: Sequence[Path] = (), rule_folders: Sequence[Path] = ()
+    bundle: Bundle,
+    profile_folders: Sequence[Path] = (),
+    rule_folders: Sequence[Path] = (),
+    route_folders: Sequence[Path] = (),
+    receivers: Collection[str] | None = None,
 ) -> Configuration:
-    """Check everything and compile it. Raises ConfigError with the mistakes of profiles and rules together; with the
-    folders the texts came from (the last one counts) they name the file's path."""
+    """Check everything and compile it. Raises ConfigError with the mistakes of profiles, rules and routes together;
+    with the folders the texts came from (the last one counts) they name the file's path. ``receivers``: those there
+    are; None for a bundle that was in force once, when there may have been others."""
     mistakes: list[Mistake] = []
-    profiles = rules = None
+    profiles = rules = routing = None
     try:
         profiles = load_profiles(bundle.profiles)
     except ConfigError as error:
@@ -125,9 +154,13 @@ def compile_bundle(
         rules = load_rules(bundle.rules, over=bundle.console)
     except ConfigError as error:
         mistakes += _placed(error.mistakes, rule_folders)
-    if profiles is None or rules is None:
+    try:
+        routing = load_routes(bundle.routes, rules, receivers)
+    except ConfigError as error:
+        mistakes += _placed(error.mistakes, route_folders)
+    if profiles is None or rules is None or routing is None:
         raise ConfigError(mistakes)
-    return Configuration(bundle.hash, profiles, rules)
+    return Configuration(bundle.hash, profiles, rules, routing)
 
 
 def _placed(mistakes: Sequence[Mistake], folders: Sequence[Path]) -> Iterator[Mistake]:

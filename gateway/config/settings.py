@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from gateway.config.units import duration
 from gateway.config.yaml_source import YamlSource, checked, read_yaml
@@ -36,6 +37,12 @@ def size(text: str | int) -> int:
     return round(float(match[1]) * float(1024 ** " kMGT".index(match[2] or " ")))
 
 
+def _yaml_file(file: Path) -> Path:
+    if file.suffix != ".yaml":
+        raise ValueError(f"name it .yaml: {file.name}")
+    return file
+
+
 Duration = Annotated[Micros, BeforeValidator(duration)]
 Size = Annotated[int, BeforeValidator(size)]
 
@@ -54,6 +61,14 @@ class SiteSettings(_Settings):
     latitude: Annotated[float, Field(ge=-90, le=90)] = 35.80
     timezone: str = "Asia/Shanghai"
     component_code_layout: Layout | None = None
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, name: str) -> str:
+        try:
+            return ZoneInfo(name).key
+        except (ValueError, LookupError, OSError) as error:
+            raise ValueError(f"no such time zone: {name!r} (write Asia/Shanghai)") from error
 
 
 class MqttSettings(_Settings):
@@ -253,6 +268,7 @@ class Settings(_Settings):
     hj212: tuple[Hj212Settings, ...] = ()
     profiles: tuple[Path, ...] = ()
     rules: tuple[Path, ...] = ()
+    routes: Annotated[Path, AfterValidator(_yaml_file)] | None = None
     assets: tuple[Path, ...] = ()
     console: ConsoleSettings = ConsoleSettings()
     journal: JournalSettings = JournalSettings()

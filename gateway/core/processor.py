@@ -41,6 +41,7 @@ from gateway.core.model import (
 )
 from gateway.core.profile import Profile
 from gateway.core.registry import Registry
+from gateway.core.routing import Routing
 from gateway.core.rule import RuleSet
 from gateway.core.sparkplug import Node, Sessions
 from gateway.core.tilt import BaselineLearner
@@ -53,11 +54,12 @@ FrameHook: TypeAlias = Callable[[Frame], None]
 
 
 class Configuration(msgspec.Struct, frozen=True):
-    """Profiles and rules in force, and the hash of the files they came from."""
+    """Profiles, rules and routes in force, and the hash of the files they came from."""
 
     hash: str
     profiles: dict[str, Profile]
     rules: RuleSet
+    routing: Routing = msgspec.field(default_factory=Routing)
 
 
 class Outcome(msgspec.Struct):

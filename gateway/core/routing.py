@@ -203,6 +203,13 @@ class Route:
     title_zh: str = ""
     title_en: str = ""
 
+    @property
+    def all_routes(self) -> Iterator[Route]:
+        """Itself and every route below, in the order in which they are looked at."""
+        yield self
+        for child in self.routes:
+            yield from child.all_routes
+
 
 @dataclass(frozen=True, slots=True)
 class Person:

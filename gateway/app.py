@@ -225,6 +225,7 @@ class Gateway:
             configuration_of=self._configuration_of,
             on_transitions=self._on_transitions,
             on_rebirth=self._ask_for_rebirth,
+            on_messages=self._wake_dispatcher,
             snapshot_every=SnapshotEvery(settings.snapshots.frames, settings.snapshots.interval),
             retention=Retention(settings.journal.keep, settings.journal.max_size),
             locked=(self._lock.fileno(),),
@@ -589,6 +590,9 @@ class Gateway:
         self.view.count(transitions)
         if self.on_transitions is not None:
             self.on_transitions(transitions)
+        self._wake_dispatcher()
+
+    def _wake_dispatcher(self) -> None:
         if self.dispatcher is not None:
             self.dispatcher.wake()
 

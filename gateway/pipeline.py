@@ -40,6 +40,7 @@ from gateway.core.model import (
     Transition,
     Value,
 )
+from gateway.core.notification import Message
 from gateway.core.processor import Configuration, Outcome, Processor, read_snapshot
 from gateway.core.records import Known
 from gateway.errors import CommandRefused, Unavailable
@@ -112,9 +113,11 @@ class Recovery:
 
 class Pipeline:
     """``on_transitions`` is called with what was committed, after it was committed; it must not block or raise.
-    ``on_rebirth`` is called with a Sparkplug node ("group/edge") that must say again what it has; nor must it.
-    ``configuration_of`` gives a Configuration by hash (from the store) when the journal names one not yet in
-    ``configurations``. ``locked``: file numbers whose locks must die with this very process."""
+
+    Nor must the others: ``on_messages`` is called when messages to people were committed, ``on_rebirth`` with a
+    Sparkplug node ("group/edge") that must say again what it has. ``configuration_of`` gives a Configuration by hash
+    (from the store) when the journal names one not yet in ``configurations``. ``locked``: file numbers whose locks must
+    die with this very process."""
 
     def __init__(
         self,
@@ -129,6 +132,7 @@ class Pipeline:
         configuration_of: Callable[[str], Coroutine[None, None, Configuration]],
         on_transitions: Callable[[Sequence[Transition]], None],
         on_rebirth: Callable[[str], None] = lambda _node: None,
+        on_messages: Callable[[], None] = lambda: None,
         snapshot_every: SnapshotEvery = SnapshotEvery(),
         retention: Retention = Retention(),
         locked: Sequence[int] = (),
@@ -143,6 +147,7 @@ class Pipeline:
         self._configuration_of = configuration_of
         self._on_transitions = on_transitions
         self._on_rebirth = on_rebirth
+        self._on_messages = on_messages
         self._snapshot_every = snapshot_every
         self._retention = retention
         self._locked = locked
@@ -400,6 +405,8 @@ class Pipeline:
         transitions = [e for e in events if isinstance(e, Transition)]
         if transitions:
             self._on_transitions(transitions)
+        if any(isinstance(event, Message) for event in events):
+            self._on_messages()
         for event in events:
             if isinstance(event, CommandDone):
                 waiting = self._waiting.get(event.command.command_id)

@@ -16,6 +16,7 @@ from gateway.core.baselines import Baselines, with_learned
 from gateway.core.counters import Count, Counters
 from gateway.core.decode import Decoder
 from gateway.core.engine import Engine, Observed
+from gateway.core.escalation import Escalations, Told
 from gateway.core.ledger import Ledger
 from gateway.core.model import (
     MINUTE,
@@ -37,6 +38,7 @@ from gateway.core.model import (
     Replay,
     Replayed,
     Start,
+    Transition,
     Value,
 )
 from gateway.core.profile import Profile
@@ -84,10 +86,11 @@ class _Snapshot(msgspec.Struct, frozen=True):
     learners: dict[str, BaselineLearner] = {}
     counters: dict[str, dict[str, Count]] = {}
     nodes: dict[str, Node] = {}
+    escalations: bytes | None = None
 
 
 class Processor:
-    """Registry, decoder, engine and ledger as one state machine over the journal.
+    """Registry, decoder, engine, escalations and ledger as one state machine over the journal.
 
     ``configurations`` maps a hash to its Configuration; it must hold every hash a CONFIG frame names before that frame
     is processed. ``hook`` is called before each frame is decoded (the fault tests' way in).
@@ -103,6 +106,8 @@ class Processor:
         self.counters = Counters()
         self.sessions = Sessions()
         self.configuration: Configuration | None = None
+        self.escalations = Escalations(self.registry.asset)
+        self._told: list[Told] = []  # made outside of a frame: given with the next one
         self.engine: Engine | None = None
         self.decoder: Decoder | None = None
         self.on_frame: Callable[[int], None] | None = None
@@ -111,12 +116,12 @@ class Processor:
 
     def wake_at(self, now: Micros) -> Micros | None:
         """When the engine wants time to have passed (``Engine.wake_at``); None: nothing is pending."""
-        return self.engine.wake_at(now) if self.engine is not None else None
+        return _earlier(self.engine.wake_at(now) if self.engine is not None else None, self.escalations.next_deadline)
 
     @property
     def next_deadline(self) -> Micros | None:
-        """The engine's earliest deadline exactly; None when nothing is pending."""
-        return self.engine.next_deadline if self.engine is not None else None
+        """The earliest deadline exactly; None when nothing is pending."""
+        return _earlier(self.engine.next_deadline if self.engine is not None else None, self.escalations.next_deadline)
 
     def process(self, position: int, frames: Sequence[Frame], skip: frozenset[int] = frozenset()) -> Outcome:
         """Apply one batch. ``skip``: indexes of frames that crashed the process before: quarantined unseen."""
@@ -142,7 +147,11 @@ class Processor:
                     if self.engine is not None:
                         self.engine.advance(frame.received_at, outcome.events)
                     raise RuntimeError("this frame ended the process three times")
+                decided = len(outcome.events)
                 self._apply(position, index, frame, outcome)
+                due = self.escalations.next_deadline
+                if len(outcome.events) > decided or (due is not None and due <= frame.received_at) or self._told:
+                    self._escalate(decided, frame.received_at, outcome.events)
             except Exception as error:  # the top of the stream: one frame must never stop the next one
                 self._quarantine(position, index, frame, error, outcome)
             self.received_at = frame.received_at
@@ -177,6 +186,28 @@ class Processor:
                     engine.leap(blind.since, frame.received_at)
                 else:
                     self._blind(blind.since, frame.received_at, outcome)
+
+    def _escalate(self, decided: int, at: Micros, events: list[Event]) -> None:
+        """Tell people what follows from the transitions behind ``decided``, and from the time that passed."""
+        escalations = self.escalations
+        told, self._told = self._told, []
+        while True:
+            while decided < len(events):
+                event = events[decided]
+                decided += 1
+                if type(event) is Transition:
+                    escalations.advance(event.at, told)
+                    escalations.hear(event, told)
+            escalations.advance(at, told)
+            for one in told:
+                if isinstance(one, Command):
+                    if self.engine is not None:
+                        self.engine.command(one, at, events)
+                else:
+                    events.append(one)
+            if not told:
+                return
+            told = []
 
     def _telemetry(self, position: int, index: int, frame: Frame, outcome: Outcome) -> None:
         decoded = self._decode(frame)
@@ -268,6 +299,7 @@ class Processor:
             self.engine.advance(at, outcome.events)
         else:
             self.engine.replace_rules(configuration.rules, at, outcome.events)
+        self.escalations.use(configuration.routing, configuration.rules, self._told)
         self.decoder = Decoder(self.registry, configuration.profiles, self.counters, self.sessions)
 
     def _new_engine(self, configuration: Configuration) -> Engine:
@@ -336,6 +368,7 @@ class Processor:
                 self.baselines.learners,
                 self.counters.known,
                 self.sessions.nodes,
+                self.escalations.snapshot(),
             )
         )
 
@@ -355,6 +388,8 @@ class Processor:
         self.configuration = configuration
         self.engine = self._new_engine(configuration)
         self.engine.adopt(records, at)
+        self.escalations.use(configuration.routing, configuration.rules, [])
+        self._told = self.escalations.adopt(records, at)
         self.decoder = Decoder(self.registry, configuration.profiles, self.counters, self.sessions)
         self.baselines.assets_changed(assets)
         self.position = position
@@ -375,8 +410,17 @@ class Processor:
             self.decoder = Decoder(self.registry, self.configuration.profiles, self.counters, self.sessions)
             if snapshot.engine is not None:
                 self.engine.restore(snapshot.engine)
+            routing, rules = self.configuration.routing, self.configuration.rules
+            if snapshot.escalations is not None:
+                self.escalations.restore(snapshot.escalations, routing, rules)
+            else:
+                self.escalations.use(routing, rules, [])
         self.position = snapshot.position
         self.received_at = snapshot.received_at
+
+
+def _earlier(one: Micros | None, other: Micros | None) -> Micros | None:
+    return other if one is None else one if other is None else min(one, other)
 
 
 def read_snapshot(data: bytes) -> _Snapshot:

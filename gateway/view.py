@@ -189,6 +189,14 @@ class GatewayView:
             raise Unavailable("no configuration is in force yet")
         return engine.why(alarm_id)
 
+    def teams_of(self, user: str) -> frozenset[str]:
+        configuration = self._gateway.pipeline.processor.configuration
+        routing = configuration.routing if configuration is not None else None
+        person = routing.person_of_user(user) if routing is not None else None
+        if routing is None or person is None:
+            return frozenset()
+        return routing.teams_of(person.person, self.now()) | {person.person}
+
     def load(self) -> FloodWatch:
         self._load.advance(self.now())
         return self._load

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -46,7 +47,8 @@ Arguments = dict[str, str | int | float | bool | None]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing a person may do. ``why`` and ``arguments`` take it apart for the command."""
+    """One thing a person may do. ``why`` and ``arguments`` take it apart for the command; ``check`` raises a Problem
+    for what the body names and is not there."""
 
     name: CommandName
     role: Role
@@ -54,10 +56,41 @@ class Action:
     summary: str
     why: Callable[[Any], str | None] = lambda body: body.comment
     arguments: Callable[[Any], Arguments] = lambda body: {}
+    check: Callable[[ConsolePort, str, Any], Awaitable[None]] | None = None
 
 
 def _shelving(body: models.Shelving) -> Arguments:
     return {"once": body.once} | ({} if body.seconds is None else {"seconds": body.seconds})
+
+
+def _time(given: datetime | None) -> Micros | None:
+    return None if given is None else views.micros(given.isoformat())
+
+
+def _out_of_service(body: models.OutOfServicing) -> Arguments:
+    return {"work": body.work, "until": _time(body.until)}
+
+
+def _told_late(body: Any) -> Arguments:
+    return {} if body.at is None else {"device_at": _time(body.at)}
+
+
+def _arriving(body: models.Arriving) -> Arguments:
+    place = {"longitude": body.longitude, "latitude": body.latitude, "accuracy_m": body.accuracy_m}
+    return {name: value for name, value in place.items() if value is not None} | _told_late(body)
+
+
+def _finishing(body: models.Finishing) -> Arguments:
+    said: Arguments = {"cause_code": body.cause_code, "photos": " ".join(body.photos)}
+    return said | ({"by_person": True} if body.by_person else {}) | _told_late(body)
+
+
+async def _has_photos(gateway: ConsolePort, alarm_id: str, body: models.Finishing) -> None:
+    if not body.photos:
+        return
+    known = {row.id for row in await gateway.records.work.photos(alarm_id)}
+    if missing := [photo for photo in body.photos if photo not in known]:
+        raise Problem("invalid", f"photos: there is no photo {missing[0]} of this alarm")
 
 
 ACTIONS: tuple[Action, ...] = (
@@ -78,7 +111,7 @@ ACTIONS: tuple[Action, ...] = (
         models.OutOfServicing,
         "Under maintenance: recorded, never annunciated",
         lambda body: body.reason,
-        lambda body: {"work": body.work},
+        _out_of_service,
     ),
     Action(CommandName.IN_SERVICE, Role.MAINTAINER, models.Simple, "Maintenance is over"),
     Action(CommandName.RESET, Role.OPERATOR, models.Simple, "End a latched alarm whose condition is normal"),
@@ -103,6 +136,53 @@ ACTIONS: tuple[Action, ...] = (
         models.Assigning,
         "Give to a person or crew",
         arguments=lambda b: {"to": b.to},
+    ),
+    Action(
+        CommandName.DISPATCH,
+        Role.OPERATOR,
+        models.Dispatching,
+        "Send a person, team or rota; others, when somebody was sent already",
+        arguments=lambda b: {"to": b.to},
+    ),
+    Action(
+        CommandName.ACCEPT,
+        Role.MAINTAINER,
+        models.Accepting,
+        "Take the work; acknowledges the alarm",
+        arguments=_told_late,
+    ),
+    Action(
+        CommandName.REFUSE,
+        Role.MAINTAINER,
+        models.Refusing,
+        "Give the work back: somebody else must be sent",
+        lambda body: body.reason,
+        _told_late,
+    ),
+    Action(CommandName.ON_SITE, Role.MAINTAINER, models.Arriving, "Arrive at the asset", arguments=_arriving),
+    Action(
+        CommandName.DONE,
+        Role.MAINTAINER,
+        models.Finishing,
+        "Say that the work is done; the readings are asked whether it is",
+        lambda body: body.action,
+        _finishing,
+        _has_photos,
+    ),
+    Action(CommandName.VERIFY, Role.SUPERVISOR, models.Verifying, "Close work that was looked at"),
+    Action(
+        CommandName.RETURN,
+        Role.SUPERVISOR,
+        models.Reasoned,
+        "Send the same people again: it is not right",
+        lambda body: body.reason,
+    ),
+    Action(
+        CommandName.CLOSE,
+        Role.OPERATOR,
+        models.Reasoned,
+        "Close work that is not needed",
+        lambda body: body.reason,
     ),
 )
 
@@ -215,6 +295,8 @@ def _add_action(
         )
         before = await gateway.records.command(command.command_id) if idempotency_key is not None else None
         if before is None:
+            if action.check is not None:
+                await action.check(gateway, alarm_id, body)
             at = (await gateway.submit(command)).at
         elif before.name != command.name.value or before.alarm_id != alarm_id:
             raise Problem("invalid", "this Idempotency-Key was used for something else")

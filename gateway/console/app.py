@@ -30,6 +30,7 @@ from gateway.console import (
     shift,
     system,
     trends,
+    work,
 )
 from gateway.console.feed import Feed
 from gateway.console.gate import Gate
@@ -41,7 +42,8 @@ from gateway.core.base_map import NO_BASE, BaseMap
 COMPRESS_FROM = 1_000  # bytes
 COMPRESS_LEVEL = 1  # a page of 1,000 alarms, 0.9 MB: 1.3 ms (level 6: 2.9) beside 11 ms for making it
 COMPRESS_ASIDE = 128 << 10  # bytes from which a thread compresses
-PACKED = ("application/octet-stream", "application/vnd.pmtiles", MEDIA_TYPES[XLSX])  # as small as they will be
+# As small as they will be.
+PACKED = ("application/octet-stream", "application/vnd.pmtiles", MEDIA_TYPES[XLSX], "image/")
 
 DESCRIPTION = """Live alarms, assets and readings of a city.
 
@@ -111,6 +113,7 @@ def _application(gateway: ConsolePort, feed: Feed, pages: Pages, base: BaseMap) 
         places.routes(gateway),
         shift.routes(gateway),
         system.routes(gateway, feed, gate),
+        work.routes(gateway),
     )
     for router in routers:
         app.include_router(router, prefix=v1, dependencies=named)

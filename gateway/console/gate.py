@@ -10,6 +10,7 @@ The door also caps bodies, and puts the security headers on every answer.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -27,6 +28,7 @@ from gateway.core.records import EVERYWHERE, Identity, Role, SignedInBy
 from gateway.core.records import Scope as Area
 
 MAX_BODY = 64 << 10  # the longest body is an action with a comment of 1,000 characters
+MAX_PHOTO = 5 << 20  # a phone's camera makes 2 to 4 MB of 12 megapixels
 TRUST_FOR: Micros = 2 * SECOND  # how long a token looked up is believed; a revoked one ends within this
 REMEMBERED = 1000  # tokens and sessions in use at the same time
 MAX_SECRET = 200  # ours have 46 characters
@@ -38,6 +40,8 @@ WITH_A_FOREIGN_PASSWORD = frozenset(  # somebody else knows it: what is allowed 
     {("GET", "/api/v1/session"), ("DELETE", "/api/v1/session"), ("PUT", "/api/v1/session/password")}
 )
 PUBLIC_METHODS = {"/api/v1/session": frozenset({"POST"})}
+
+_PHOTOS = re.compile(r"/api/v1/alarms/[^/]+/[^/]+/photos")
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -237,18 +241,20 @@ def cookie(headers: Headers, name: str) -> str | None:
 
 
 def _capped(scope: Scope, headers: Headers, receive: Receive) -> Receive:
-    """``receive`` that ends with 413 when the body is longer than MAX_BODY, whatever Content-Length said."""
+    """``receive`` that ends with 413 when the body is longer than MAX_BODY (of a photo MAX_PHOTO), whatever
+    Content-Length said."""
+    most = MAX_PHOTO if scope["method"] == "POST" and _PHOTOS.fullmatch(scope["path"]) else MAX_BODY
     declared = headers.get("content-length", "0")
-    if not declared.isdigit() or int(declared) > MAX_BODY:
-        raise Problem("too_large", f"at most {MAX_BODY} bytes")
+    if not declared.isdigit() or int(declared) > most:
+        raise Problem("too_large", f"at most {most} bytes")
     seen = 0
 
     async def capped() -> Message:
         nonlocal seen
         message = await receive()
         seen += len(message.get("body", b""))
-        if seen > MAX_BODY:
-            raise Problem("too_large", f"at most {MAX_BODY} bytes")
+        if seen > most:
+            raise Problem("too_large", f"at most {most} bytes")
         return message
 
     return capped

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import (
+    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -23,6 +24,7 @@ LevelName = Literal["I", "II", "III", "IV"]
 StateName = Literal["NORM", "UNACK", "ACKED", "RTNUN", "SHLVD", "DSUPR", "OOSRV"]
 RoleName = Literal["viewer", "operator", "maintainer", "supervisor", "engineer", "admin"]
 QualityName = Literal["good", "uncertain", "bad"]
+WorkName = Literal["NONE", "DISPATCHED", "ACCEPTED", "ON_SITE", "DONE", "VERIFYING", "CLOSED", "REJECTED"]
 
 
 class Out(BaseModel):
@@ -50,10 +52,53 @@ class Title(Out):
 
 
 class OutOfServiceView(Out):
+    """``until``: it comes back by itself then; ``maintenance``: the window of its asset that took it out."""
+
     work: str
     by: str
     reason: str
     since: Time
+    until: Time | None
+    maintenance: str | None
+
+
+class OrderView(Out):
+    """Work on an alarm. ``id``: the occurrence it was opened for; ``to``: a person, team or rota. ``…_at`` are the
+    gateway's times, ``…_device_at`` what the crew's phone said of what it could tell only later. ``distance_m``: how
+    far from the asset they were when they said to be on site; ``waits_for``: the points whose fresh readings decide
+    since ``verify_since``; ``closed_by``: null when the readings closed it."""
+
+    id: str
+    to: str
+    by: str
+    since: Time
+    comment: str | None
+    reworks: int
+    reopened: int
+    accepted_by: str | None
+    accepted_at: Time | None
+    accepted_device_at: Time | None
+    refused_by: str | None
+    refused_at: Time | None
+    refused_device_at: Time | None
+    refused_why: str | None
+    on_site_by: str | None
+    on_site_at: Time | None
+    on_site_device_at: Time | None
+    distance_m: float | None
+    accuracy_m: float | None
+    far: bool
+    done_by: str | None
+    done_at: Time | None
+    done_device_at: Time | None
+    cause_code: str | None
+    action: str | None
+    photos: list[str]
+    verify_since: Time | None
+    waits_for: list[str]
+    closed_by: str | None
+    closed_at: Time | None
+    close_why: str | None
 
 
 class AlarmView(Out):
@@ -103,7 +148,8 @@ class AlarmView(Out):
     retroactive: bool
     simulated: bool
     shadow: bool
-    work: str
+    work: WorkName
+    order: OrderView | None
     value: Scalar
     limit: float | None
     unit: str
@@ -478,9 +524,12 @@ class Confirming(In):
 
 
 class OutOfServicing(In):
+    """``until``: back in service by itself, at most 30 days from now; else when somebody says so."""
+
     rev: Rev
     work: Annotated[str, Field(min_length=1, max_length=200)]
     reason: Words
+    until: AwareDatetime | None = None
 
 
 class Assigning(In):
@@ -489,6 +538,76 @@ class Assigning(In):
     rev: Rev
     to: Annotated[str, Field(min_length=1, max_length=100)]
     comment: MaybeWords = None
+
+
+MaybeRev = Annotated[
+    int | None, Field(ge=0, le=2**53, description="The rev as the person saw it; left out by what is told late.")
+]
+DeviceTime = Annotated[
+    AwareDatetime | None,
+    Field(description="When it was, of what a phone can tell only later: not before the dispatch, not in the future."),
+]
+
+
+class Dispatching(In):
+    """``to``: a person, team or rota of the routes."""
+
+    rev: MaybeRev = None
+    to: Annotated[str, Field(min_length=1, max_length=64)]
+    comment: MaybeWords = None
+
+
+class Accepting(In):
+    rev: MaybeRev = None
+    comment: MaybeWords = None
+    at: DeviceTime = None
+
+
+class Refusing(In):
+    rev: MaybeRev = None
+    reason: Words
+    at: DeviceTime = None
+
+
+class Arriving(In):
+    """Where the crew is, in WGS 84, and how good that fix is: together, or left out. Only the distance is kept."""
+
+    rev: MaybeRev = None
+    longitude: Annotated[float | None, Field(ge=-180, le=180)] = None
+    latitude: Annotated[float | None, Field(ge=-90, le=90)] = None
+    accuracy_m: Annotated[float | None, Field(ge=0, le=1e6)] = None
+    comment: MaybeWords = None
+    at: DeviceTime = None
+
+    @model_validator(mode="after")
+    def _both(self) -> Arriving:
+        if (self.longitude is None) is not (self.latitude is None):
+            raise ValueError("longitude and latitude come together")
+        return self
+
+
+class Finishing(In):
+    """``cause_code``: what it was; ``action``: what was done; ``photos``: ids of photos of this alarm. ``by_person``:
+    no reading can tell this time (the sensor is gone, say), somebody must look."""
+
+    rev: MaybeRev = None
+    cause_code: Annotated[str, Field(min_length=1, max_length=64)]
+    action: Words
+    photos: Annotated[list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]], Field(max_length=20)] = []
+    by_person: bool = False
+    at: DeviceTime = None
+
+
+class Verifying(In):
+    rev: MaybeRev = None
+    comment: MaybeWords = None
+
+
+class Reasoned(In):
+    """Return and close: a reason is required."""
+
+    rev: MaybeRev = None
+    reason: Words
 
 
 class Claim(In):

@@ -41,6 +41,7 @@ from gateway.core.records import (
     CommandRow,
     Identity,
     Page,
+    PhotoRow,
     RejectedRow,
     Role,
     Scope,
@@ -48,6 +49,7 @@ from gateway.core.records import (
     TokenRow,
     UserChange,
     UserRow,
+    WorkFilter,
 )
 from gateway.core.standing import Standing
 from gateway.core.why import Explanation
@@ -173,6 +175,18 @@ class Figures(Protocol):
         ...
 
 
+class Work(Protocol):
+    """Work in the field; ValueError for a cursor that is not of that list."""
+
+    async def orders(self, wanted: WorkFilter, limit: int, cursor: str | None = None) -> Page[AlarmRecord]: ...
+    async def steps(self, alarm_id: str, limit: int) -> list[Transition]: ...
+    async def add_photo(
+        self, alarm_id: str, occurrence_id: str, at: Micros, by: str, media_type: str, content: bytes, most: int
+    ) -> tuple[PhotoRow, bool] | None: ...
+    async def photo(self, id_: str, scope: Scope) -> tuple[PhotoRow, bytes] | None: ...
+    async def photos(self, alarm_id: str) -> list[PhotoRow]: ...
+
+
 class Records(Protocol):
     """The store's questions; ValueError for a cursor that is not of that list, Unavailable when it takes too long."""
 
@@ -187,6 +201,9 @@ class Records(Protocol):
 
     @property
     def rule_changes(self) -> RuleChanges: ...
+
+    @property
+    def work(self) -> Work: ...
 
     async def alarms(self, wanted: AlarmFilter, limit: int, cursor: str | None = None) -> Page[AlarmRecord]: ...
     async def alarm(self, alarm_id: str) -> AlarmRecord | None: ...
@@ -362,6 +379,11 @@ class ConsolePort(Protocol):
 
     def why(self, alarm_id: str) -> Explanation:
         """Why an alarm stands, or does not; for any asset and rule."""
+        ...
+
+    def teams_of(self, user: str) -> frozenset[str]:
+        """The names under which work is dispatched to the person whose account ``user`` is: their own in the routes,
+        and those of their teams and rotas now."""
         ...
 
     def load(self) -> FloodWatch:

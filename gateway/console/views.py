@@ -15,7 +15,17 @@ from gateway.console.port import Health, PointView, RawRow, StepRow
 from gateway.core.agreement import Agreement
 from gateway.core.component_code import Layout, parse_component_code
 from gateway.core.load import Flood, FloodWatch, LoadReport
-from gateway.core.model import AlarmRecord, Asset, Device, Level, Micros, Transition, Value
+from gateway.core.model import (
+    AlarmRecord,
+    Asset,
+    Device,
+    Level,
+    Micros,
+    OutOfService,
+    Transition,
+    Value,
+    WorkOrder,
+)
 from gateway.core.records import AssetRow, AuditRow, RejectedRow, StrangerRow
 from gateway.core.why import Explanation
 
@@ -51,8 +61,28 @@ def micros(text: str) -> Micros:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
+def out_of_service(found: OutOfService | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "work": found.work,
+        "by": found.by,
+        "reason": found.reason,
+        "since": iso(found.since),
+        "until": iso_or_none(found.until),
+        "maintenance": found.maintenance,
+    }
+
+
+def order(found: WorkOrder | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    plain: dict[str, Any] = msgspec.structs.asdict(found)
+    times = {name: iso_or_none(at) for name, at in plain.items() if name.endswith("_at") or name.endswith("since")}
+    return plain | times | {"photos": list(found.photos), "waits_for": list(found.waits_for)}
+
+
 def alarm(record: AlarmRecord) -> dict[str, Any]:
-    out = record.out_of_service
     return {
         "alarm_id": record.alarm_id,
         "asset": record.asset,
@@ -76,9 +106,7 @@ def alarm(record: AlarmRecord) -> dict[str, Any]:
         "shelve": record.shelve.value,
         "unshelve_at": iso_or_none(record.unshelve_at),
         "suppressed_by": list(record.suppressed_by),
-        "out_of_service": None
-        if out is None
-        else {"work": out.work, "by": out.by, "reason": out.reason, "since": iso(out.since)},
+        "out_of_service": out_of_service(record.out_of_service),
         "quality": record.quality.value,
         "chattering": record.chattering,
         "stale": record.stale,
@@ -101,6 +129,7 @@ def alarm(record: AlarmRecord) -> dict[str, Any]:
         "simulated": record.simulated,
         "shadow": record.shadow,
         "work": record.work,
+        "order": order(record.order),
         "value": record.value,
         "limit": record.limit,
         "unit": record.unit,

@@ -130,7 +130,7 @@ class OperatorLoad:
             return
         took_s = (step.at - record.detected_at) / 1e6
         match step.cause:
-            case "T10" if step.from_state in (IsaState.UNACK, IsaState.RTNUN):
+            case "T10" | "W2" if step.from_state in (IsaState.UNACK, IsaState.RTNUN):
                 self._acknowledged.append(took_s)
             case "T6":
                 self._cleared.append(took_s)

@@ -64,6 +64,28 @@ class AlarmFilter(msgspec.Struct, frozen=True):
     scope: Scope = EVERYWHERE
 
 
+class WorkFilter(msgspec.Struct, frozen=True):
+    """Which work: alarms whose order is in one of ``states``, dispatched to one of ``to`` (empty: to anybody), whose
+    alarm has changed at ``since`` or later."""
+
+    states: tuple[str, ...]
+    to: tuple[str, ...] = ()
+    since: Micros | None = None
+    scope: Scope = EVERYWHERE
+
+
+class PhotoRow(msgspec.Struct, frozen=True):
+    """A photo of what a crew saw at an alarm. ``id`` is the SHA-256 of its content."""
+
+    id: str
+    alarm_id: str
+    occurrence_id: str
+    at: Micros
+    by: str
+    media_type: str
+    size: int
+
+
 class AssetState(StrEnum):
     NORMAL = "normal"  # no alarm stands on it
     ALARM = "alarm"  # at least one annunciated or suppressed alarm stands on it

@@ -82,6 +82,7 @@ QUIET_INTERVALS = 3  # a device that was not heard for so many of its intervals 
 FAR_M = 1_000.0
 PHONE_SKEW: Micros = MINUTE  # a phone's clock may be so far from ours; what it says is then set right
 MAX_PHOTOS = 20
+MAX_NAME = 64  # of a person, team or rota; the store's column
 EARTH_M = 6_371_009.0  # mean radius
 
 replace = msgspec.structs.replace
@@ -159,6 +160,8 @@ def _dispatch(record: AlarmRecord, command: Command, at: Micros) -> AlarmRecord:
     to = command.arguments.get("to")
     if not isinstance(to, str) or not to:
         raise CommandRefused("not_allowed", "say whom to send (argument `to`)")
+    if len(to) > MAX_NAME or not to.isprintable():
+        raise CommandRefused("invalid", f"to: a name of at most {MAX_NAME} characters")
     if record.shadow:
         raise CommandRefused("not_allowed", "a rule on trial sends nobody")
     order = record.order

@@ -10,7 +10,7 @@ Committing the same events again changes nothing: every row has a key that comes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +24,7 @@ from gateway.core.model import (
     Asset,
     Device,
     Event,
+    Level,
     Micros,
     Transition,
 )
@@ -56,6 +57,7 @@ from gateway.store.people import People
 from gateway.store.rejected import RejectedRing
 from gateway.store.rule_changes import RuleChanges
 from gateway.store.schema import configurations, progress
+from gateway.store.work import Work
 from gateway.store.writer import EventWriter
 
 Result = TypeVar("Result")
@@ -95,6 +97,7 @@ class Store:
         self.people = People(self._read, self._write)
         self.desk = Desk(self._read, self._write)
         self.figures = Figures(self._read)
+        self.work = Work(self._read, self._write)
         self.rule_changes = RuleChanges(self._read, self._write, lambda c, lines: self._events.audit(c, lines))
 
     @classmethod
@@ -297,6 +300,11 @@ class Store:
     async def unclaim(self) -> int:
         """At start: attempts that a dead process left in the air become pending again. Returns how many."""
         return await self._write(outbox.unclaim)
+
+    async def rehome(self, known: Collection[str], at: Micros) -> tuple[int, list[tuple[str, Level]]]:
+        """At start: what waits at receivers that are not among ``known`` moves to another channel of its person or is
+        given up. How many moved; key and level of those given up."""
+        return await self._write(lambda c: outbox.rehome(c, known, at))
 
     async def sent_to(self, recipient: str, since: Micros, limit: int) -> list[SentRow]:
         """The newest messages to a person since a time."""

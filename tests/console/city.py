@@ -22,6 +22,7 @@ from gateway.console.port import Health, OidcOptions, Part, PointView, RawRow, R
 from gateway.console.rule_port import Rulebook, Trials
 from gateway.console.server import ConsoleServer
 from gateway.console.upkeep import CheckedFiles, ConfigurationNow, Figures, FollowerNow, ReceiverNow, SinkNow, Sources
+from gateway.core import work
 from gateway.core.assets_json import parse_assets, to_json
 from gateway.core.base_map import NO_BASE, BaseMap
 from gateway.core.component_code import Layout
@@ -201,6 +202,7 @@ class SmallGateway:
     upkeep: SmallUpkeep = field(default_factory=lambda: SmallUpkeep())
     processor: Processor = field(default_factory=lambda: Processor({}))
     city: LiveCity = field(init=False)
+    teams: dict[str, frozenset[str]] = field(default_factory=dict)
     data: Path | None = None
     site_rules: tuple[Path, ...] = ()
 
@@ -260,8 +262,16 @@ class SmallGateway:
             after = msgspec.structs.replace(
                 before, rev=before.rev + 1, acked=True, acked_by=command.by, comment=command.why
             )
+        cause = "T10"
+        if command.name in work.COMMANDS:
+            try:
+                cause, after = work.obey(before, command, self.now(), work.Scene(("power",), False, 116.1, 35.8))
+            except CommandRefused as refusal:
+                await self.commit(CommandDone(command, self.now(), (refusal.code, str(refusal))))
+                raise
+            after = msgspec.structs.replace(after, rev=before.rev + 1)
         done = CommandDone(command, self.now())
-        await self.commit(step(after, before, "T10", by=command.by, why=command.why), done)
+        await self.commit(step(after, before, cause, by=command.by, why=command.why), done)
         return done
 
     def asset(self, asset_id: str) -> Asset | None:
@@ -314,6 +324,9 @@ class SmallGateway:
         rung = RungNow(Level.IV, asset == "lamp-1", asset == "lamp-1", 0.5, 20.0, "W", -19.5, "CJJ 89")
         reason = Reason("above", "条件成立", "the condition is true")
         return Explanation(alarm_id, True, asset == "lamp-1", [reason], None, [rung], [PointNow("power", True, 0.5)])
+
+    def teams_of(self, user: str) -> frozenset[str]:
+        return self.teams.get(user, frozenset())
 
     def load(self) -> FloodWatch:
         return self.watch

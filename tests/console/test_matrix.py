@@ -4,13 +4,14 @@ cover what is asked for. A route that is not in the table fails the test: whoeve
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 
-from gateway.core.model import Frame, FrameKind, FrameRejected, Rejection
+from gateway.core.model import Frame, FrameKind, FrameRejected, Rejection, WorkOrder
 from gateway.core.records import Role, Scope
 from tests.console.city import ASSETS, DEVICES, START, Running, record, running, step
 
@@ -57,6 +58,18 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/v1/alarms/{alarm_id}/in-service"): Row(MAINTAINER, ABSENT),
     ("POST", "/api/v1/alarms/{alarm_id}/confirm"): Row(SUPERVISOR, ABSENT),
     ("POST", "/api/v1/alarms/{alarm_id}/force-clear"): Row(SUPERVISOR, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/dispatch"): Row(OPERATOR, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/accept"): Row(MAINTAINER, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/refuse"): Row(MAINTAINER, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/on-site"): Row(MAINTAINER, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/done"): Row(MAINTAINER, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/verify"): Row(SUPERVISOR, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/return"): Row(SUPERVISOR, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/close"): Row(OPERATOR, ABSENT),
+    ("POST", "/api/v1/alarms/{alarm_id}/photos"): Row(MAINTAINER, ABSENT),
+    ("GET", "/api/v1/photos/{photo_id}"): Row(VIEWER, ABSENT),
+    ("GET", "/api/v1/work"): Row(VIEWER, EMPTY),
+    ("GET", "/api/v1/work/{alarm_id}"): Row(VIEWER, ABSENT),
     ("GET", "/api/v1/stream"): Row(VIEWER, ANY),  # what it tells: below
     ("GET", "/api/v1/operator-load"): Row(VIEWER, EMPTY),
     ("GET", "/api/v1/shadow"): Row(VIEWER, EMPTY),
@@ -141,6 +154,8 @@ TABLE: dict[tuple[str, str], Row] = {
     ("DELETE", "/api/v1/tokens/{name}"): Row(ADMIN, WHOLE),
 }
 
+PHOTO = b"\xff\xd8\xff\xe0 a lamp"
+
 # What stands for a placeholder of a path, and for what a query or a body must have.
 PATH = {
     "alarm_id": "lamp-1%2Flamp-out",
@@ -154,6 +169,7 @@ PATH = {
     "page": "alarms",
     "position": "9",  # a rejected frame of d-1
     "index": "0",
+    "photo_id": hashlib.sha256(PHOTO).hexdigest(),  # of an alarm of lamp-1
 }
 QUERY = {"asset": "lamp-1", "point": "power"}
 BODY: dict[str, Any] = {
@@ -180,6 +196,7 @@ BODY: dict[str, Any] = {
     "text": "a note",
     "code": "bad_payload",
     "words": "quiet",
+    "action": "a new fuse",
     "query": "?level=I",
 }
 RULE_REV = {"rev": "0" * 12, "why": "w"}  # a rule's rev is a text
@@ -198,11 +215,13 @@ class Route(NamedTuple):
     path: str
     url: str
     query: dict[str, str]
-    body: dict[str, Any] | None
+    body: dict[str, Any] | bytes | None
 
     async def ask(self, client: httpx.AsyncClient) -> tuple[int, str]:
         """Status and text; of a stream only the head is read."""
-        async with client.stream(self.method, self.url, params=self.query, json=self.body) as answer:
+        raw = self.body if isinstance(self.body, bytes) else None
+        sent = None if raw is not None else self.body
+        async with client.stream(self.method, self.url, params=self.query, json=sent, content=raw) as answer:
             if answer.headers.get("content-type", "").startswith("text/event-stream"):
                 return answer.status_code, ""
             return answer.status_code, (await answer.aread()).decode("utf-8", "replace")
@@ -220,15 +239,18 @@ def routes_of(document: dict[str, Any]) -> list[Route]:
             query = {one["name"]: QUERY[one["name"]] for one in given if one["in"] == "query" and one.get("required")}
             body = body_of(document, operation)
             if (method.upper(), path) in OTHER_BODY:
+                assert not isinstance(body, bytes)
                 body = (body or {}) | OTHER_BODY[method.upper(), path]
             found.append(Route(method.upper(), path, url, query, body))
     return found
 
 
-def body_of(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any] | None:
-    """A body with every member that the operation knows and BODY has."""
+def body_of(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any] | bytes | None:
+    """A body with every member that the operation knows and BODY has; an image where it takes one."""
     if "requestBody" not in operation:
         return None
+    if "image/jpeg" in operation["requestBody"]["content"]:
+        return PHOTO
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     name = schema.get("$ref", "").rsplit("/", 1)[1] if "$ref" in schema else None
     known = document["components"]["schemas"][name]["properties"] if name is not None else {}
@@ -241,10 +263,13 @@ def in_table(routes: list[Route]) -> list[Route]:
 
 
 async def something(console: Running) -> None:
-    """An alarm of lamp-1, a rejected frame of its device, and the report of a shift that has both."""
+    """An alarm of lamp-1 with work and a photo, a rejected frame of its device, and the report of a shift that has both
+    of them."""
     frame = Frame(FrameKind.MQTT, "mqtt", "citywatch/v1/lamp/d-1/telemetry", b"nonsense", START)
     rejected = FrameRejected(9, 0, frame, Rejection("bad_payload", "not JSON", "d-1"))
-    await console.gateway.commit(step(record()), rejected)
+    order = WorkOrder("01J", "crew-1", "li", START)
+    await console.gateway.commit(step(record(work="DISPATCHED", order=order)), rejected)
+    await console.gateway.store.work.add_photo("lamp-1/lamp-out", "01J", START, "li", "image/jpeg", PHOTO, 9)
     async with console.client() as client:
         signed = await client.post("/api/v1/handovers", json={"words": "lamp-1 is out"})
         assert (signed.status_code, signed.json()["id"]) == (201, 1), signed.text

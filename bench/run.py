@@ -79,6 +79,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         "20,000 alarms raised within a second, and cleared: when all are stored, outboxed and on the stream.",
         "bench.storm",
     ),
+    "notify": Benchmark(
+        "People are told: 50 alarms a second, a storm of 5,000, and twenty kills while 1,000 alarms escalate.",
+        "bench.notify",
+    ),
     "console": Benchmark(
         "The console in a browser: 50,000 assets, 20,000 alarms, 500 changes a second, fifty browsers.",
         "bench.console",

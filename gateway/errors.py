@@ -3,7 +3,7 @@
     CitywatchError
     ├── ConfigError      the operator's files are wrong: say where, do not start (or keep the running configuration)
     ├── DecodeError      the device's bytes are wrong: count it, keep the frame, go on
-    ├── Unavailable      the other side is away: keep the data, back off, try again
+    ├── Unavailable      the other side is away: keep the data, back off, try again (perhaps it arrived all the same)
     ├── Rejected         the other side will never take this: drop this item, keep the rest
     ├── CommandRefused   a person asked for something the rules do not allow now: tell the person why
     └── StorageFailed    a write or a sync of our own disk failed: acknowledge nothing more and exit
@@ -50,11 +50,13 @@ class DecodeError(CitywatchError):
 
 
 class Unavailable(CitywatchError):
-    """The other side cannot be reached now; ``retry_after_s`` when it told us how long."""
+    """The other side cannot be reached now; ``retry_after_s`` when it told us how long. ``may_have_arrived``: what was
+    asked of it was sent, and only the answer is missing: trying again may do it twice."""
 
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, retry_after_s: float | None = None, *, may_have_arrived: bool = False) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.may_have_arrived = may_have_arrived
 
 
 class Rejected(CitywatchError):

@@ -1,22 +1,28 @@
-"""Tells people: follows the outbox, one lane a receiver, and writes down how each attempt ended.
+"""Tells people and machines: follows the outbox, one lane a receiver, and writes down how each attempt ended.
 
 Retry, order and receipts live here, once, for every receiver: notifications of one alarm reach one receiver in the
 order of its transitions; what fails is tried again after 1 s … 5 min with jitter for a day; a slow receiver delays only
 itself. An attempt whose end was never written down (the process died) is made again with the same key.
+
+A message for a person has more than one way to go. It stays with a receiver that is away as long as the level has
+patience, then it goes the person's next way, and from the last one back to the first; a way that refuses it is not
+tried again. How long a message has been with its way is known to this process only: after a restart the patience
+begins anew.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 import structlog
 
-from gateway.core.model import HOUR, SECOND, Micros, Transition
-from gateway.core.notification import Message
+from gateway.core.model import HOUR, MINUTE, SECOND, Level, Micros, Transition
+from gateway.core.notification import Channel, Message
 from gateway.core.records import OutboxOutcome, OutboxRow, OutboxState
 from gateway.errors import Rejected, Unavailable
 from gateway.ports import Receiver
@@ -28,8 +34,15 @@ LAST_RETRY: Micros = 300 * SECOND
 GIVE_UP_AFTER: Micros = 24 * HOUR
 LEASE: Micros = 60 * SECOND  # longer than any send may take; then the attempt counts as lost
 SEND_S = 30.0  # a receiver has its own, shorter time-out; this one is for a receiver that forgot it
-AT_ONCE = 8  # sends in the air at one receiver, each of another alarm
+AT_ONCE = 8  # sends in the air at one receiver, each of another alarm; a receiver may say otherwise
 IDLE_S = 30.0  # look at the outbox even when nobody said there was news
+MAX_RETRY_AFTER_S = 3600.0  # no receiver silences us longer than this
+
+# How long a message waits for a receiver that is away before it goes the person's next way. A call that nobody answers
+# rings for 20 to 30 s; whoever is told of level I must hear of it within a minute by some way.
+PATIENCE: Mapping[Level, Micros] = {Level.I: 20 * SECOND, Level.II: MINUTE}
+USUAL_PATIENCE: Micros = 5 * MINUTE
+REMEMBERED = 20_000  # messages whose ways so far are known; of one that is forgotten the patience begins anew
 
 
 class Outbox(Protocol):
@@ -39,6 +52,7 @@ class Outbox(Protocol):
     async def mark(self, outcomes: Sequence[OutboxOutcome]) -> None: ...
     async def next_due(self, receiver: str) -> Micros | None: ...
     async def unclaim(self) -> int: ...
+    async def rehome(self, known: Collection[str], at: Micros) -> tuple[int, list[tuple[str, Level]]]: ...
 
 
 class Notification(msgspec.Struct, frozen=True):
@@ -54,20 +68,41 @@ class Notification(msgspec.Struct, frozen=True):
 
 
 class LaneStatistics(msgspec.Struct):
-    """What one lane has done since the start; ``down_since`` is set while its receiver is unavailable."""
+    """What one lane has done since the start; ``moved``: messages that went their person's next way; ``down_since`` is
+    set while its receiver is unavailable."""
 
     delivered: int = 0
     failed: int = 0
     retried: int = 0
+    moved: int = 0
     in_air: int = 0
     down_since: Micros | None = None
     last_error: str | None = None
 
 
+class Handed(msgspec.Struct, frozen=True):
+    """An attempt that ended well: when it began, and when the receiver had taken it."""
+
+    row: OutboxRow
+    receiver: str
+    claimed_at: Micros
+    at: Micros
+
+
+class _Ways(msgspec.Struct):
+    """Of a message: since when it is with its present way, and the ways that refused it."""
+
+    channel: int
+    since: Micros
+    refused: set[int]
+
+
 class Dispatcher:
-    """``receivers``: by the names that the outbox uses. ``now``: gateway time.
+    """``receivers``: by the names that the outbox uses. ``now``: gateway time. ``on_handed`` hears of every delivery;
+    it must not block or raise.
 
     ``run`` until cancelled; call ``wake`` when the store has committed something. StorageFailed leaves ``run``.
+    ``undelivered``: what was given up since the start, by level.
     """
 
     def __init__(
@@ -77,13 +112,17 @@ class Dispatcher:
         now: Callable[[], Micros],
         *,
         rng: random.Random | None = None,
+        on_handed: Callable[[Handed], None] = lambda _handed: None,
     ) -> None:
         self._outbox = outbox
         self._receivers = dict(receivers)
         self._now = now
         self._rng = rng or random.Random()
+        self._on_handed = on_handed
         self._news = {name: asyncio.Event() for name in receivers}
+        self._ways: OrderedDict[int, _Ways] = OrderedDict()
         self.statistics = {name: LaneStatistics() for name in receivers}
+        self.undelivered: Counter[Level] = Counter()
 
     def wake(self) -> None:
         """There may be new rows. Cheap; call it from anywhere in the loop."""
@@ -94,40 +133,57 @@ class Dispatcher:
         lost = await self._outbox.unclaim()
         if lost:
             log.info("notifications whose end is not known are sent again", count=lost)
+        await self._rehome()
         async with asyncio.TaskGroup() as group:
             for name, receiver in self._receivers.items():
                 group.create_task(self._lane(name, receiver), name=f"notify-{name}")
 
+    async def _rehome(self) -> None:
+        """What waits at receivers that the settings no longer name must not wait for ever."""
+        moved, given_up = await self._outbox.rehome(self._receivers.keys(), self._now())
+        if moved:
+            log.warning("messages of receivers that are gone go another way", count=moved)
+        if given_up:
+            log.error("notifications failed for good: their receivers are gone", count=len(given_up))
+            self.undelivered.update(level for _, level in given_up)
+
     async def _lane(self, name: str, receiver: Receiver) -> None:
-        """Keep up to AT_ONCE sends in the air; write their ends down, together when they come together."""
+        """Keep up to ``at_once`` sends in the air; write their ends down, together when they come together."""
         news, statistics = self._news[name], self.statistics[name]
+        most: int = getattr(receiver, "at_once", AT_ONCE)
         flying: set[asyncio.Task[OutboxOutcome]] = set()
         try:
             while True:
                 news.clear()
-                room = AT_ONCE - len(flying)
+                room = most - len(flying)
                 rows = await self._outbox.claim(name, self._now(), LEASE, room) if room else []
                 flying |= {asyncio.create_task(self._attempt(name, receiver, r), name=f"notify-{r.key}") for r in rows}
                 statistics.in_air = len(flying)
-                done = await self._wait(name, news, flying)
+                done = await self._wait(name, news, flying, len(flying) < most)
                 flying -= done
                 if done:
-                    await self._outbox.mark([task.result() for task in done])
+                    await self._write_down([task.result() for task in done])
         finally:
             for task in flying:
                 task.cancel()
             await asyncio.gather(*flying, return_exceptions=True)
 
+    async def _write_down(self, outcomes: list[OutboxOutcome]) -> None:
+        await self._outbox.mark(outcomes)
+        for outcome in outcomes:
+            if outcome.receiver is not None:
+                self._news[outcome.receiver].set()
+
     async def _wait(
-        self, name: str, news: asyncio.Event, flying: set[asyncio.Task[OutboxOutcome]]
+        self, name: str, news: asyncio.Event, flying: set[asyncio.Task[OutboxOutcome]], room: bool
     ) -> set[asyncio.Task[OutboxOutcome]]:
         """Until a send ends, there is news (and room for it), or the next one is due. Returns the ended sends."""
-        due = await self._outbox.next_due(name) if len(flying) < AT_ONCE else None
+        due = await self._outbox.next_due(name) if room else None
         pause = IDLE_S if due is None else min(IDLE_S, max(0.0, (due - self._now()) / SECOND))
         woken = asyncio.create_task(news.wait(), name=f"notify-{name}-news")
         try:
             waiting: set[asyncio.Task[OutboxOutcome] | asyncio.Task[bool]] = {*flying}
-            if len(flying) < AT_ONCE:
+            if room:
                 waiting.add(woken)
             await asyncio.wait(waiting, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -137,43 +193,105 @@ class Dispatcher:
 
     async def _attempt(self, name: str, receiver: Receiver, row: OutboxRow) -> OutboxOutcome:
         """One send, and what follows from how it ended."""
-        statistics = self.statistics[name]
+        began, statistics = self._now(), self.statistics[name]
+        ways = self._ways_of(row, began) if row.message is not None else None
         try:
             async with asyncio.timeout(SEND_S):
                 await receiver.send(_notification(row))
         except Rejected as error:
-            return self._failed(name, row, str(error))
+            return self._refused(name, row, ways, str(error))
         except Unavailable as error:
-            return self._again(name, row, str(error), error.retry_after_s)
+            return self._again(name, row, ways, error)
         except TimeoutError:
-            return self._again(name, row, f"no answer within {SEND_S:g} s", None)
+            return self._again(name, row, ways, Unavailable(f"no answer within {SEND_S:g} s", may_have_arrived=True))
         except Exception as error:  # the top of the lane: a receiver's bug must not silence everybody
-            return self._again(name, row, f"{type(error).__name__}: {error}", None)
+            unknown = Unavailable(f"{type(error).__name__}: {error}", may_have_arrived=True)
+            return self._again(name, row, ways, unknown)
+        now = self._now()
         statistics.delivered += 1
         if statistics.down_since is not None:
-            log.info("receiver is back", receiver=name, after_s=round((self._now() - statistics.down_since) / SECOND))
+            log.info("receiver is back", receiver=name, after_s=round((now - statistics.down_since) / SECOND))
             statistics.down_since = None
-        return OutboxOutcome(row.id, OutboxState.DELIVERED, self._now())
+        self._ways.pop(row.id, None)
+        self._on_handed(Handed(row, name, began, now))
+        return OutboxOutcome(row.id, OutboxState.DELIVERED, now)
 
-    def _again(self, name: str, row: OutboxRow, error: str, retry_after_s: float | None) -> OutboxOutcome:
+    # -- ways ---------------------------------------------------------------------------------------------------------
+
+    def _ways_of(self, row: OutboxRow, now: Micros) -> _Ways:
+        ways = self._ways.get(row.id)
+        if ways is None:
+            ways = self._ways[row.id] = _Ways(row.channel, now, set())
+            if len(self._ways) > REMEMBERED:
+                self._ways.popitem(last=False)
+        elif ways.channel != row.channel:
+            ways.channel, ways.since = row.channel, now
+        return ways
+
+    def _next_way(self, row: OutboxRow, refused: Collection[int]) -> int | None:
+        """The channel after the present one that can be tried, perhaps the present one; None: every one refused."""
+        channels: Sequence[Channel] = row.message.channels if row.message is not None else ()
+        for further in range(1, len(channels) + 1):
+            number = (row.channel + further) % len(channels)
+            if number not in refused and channels[number].receiver in self._receivers:
+                return number
+        return None
+
+    def _moved(self, name: str, row: OutboxRow, way: int, error: Unavailable | Rejected) -> OutboxOutcome:
+        """On to another channel, at once."""
+        assert row.message is not None
+        now, receiver = self._now(), row.message.channels[way].receiver
+        self.statistics[name].moved += 1
+        self.statistics[name].last_error = str(error)
+        log.warning(
+            "message goes another way", receiver=name, to=receiver, key=row.key, attempt=row.attempt, reason=str(error)
+        )
+        doubtful = isinstance(error, Unavailable) and error.may_have_arrived
+        return OutboxOutcome(row.id, OutboxState.PENDING, now, now, str(error), receiver, way, doubtful)
+
+    # -- ends ---------------------------------------------------------------------------------------------------------
+
+    def _refused(self, name: str, row: OutboxRow, ways: _Ways | None, error: str) -> OutboxOutcome:
+        if ways is not None:
+            ways.refused.add(row.channel)
+            way = self._next_way(row, ways.refused)
+            if way is not None and self._now() - row.created_at < GIVE_UP_AFTER:
+                return self._moved(name, row, way, Rejected(error))
+        return self._failed(name, row, error)
+
+    def _again(self, name: str, row: OutboxRow, ways: _Ways | None, error: Unavailable) -> OutboxOutcome:
         now, statistics = self._now(), self.statistics[name]
         if now - row.created_at >= GIVE_UP_AFTER:
-            return self._failed(name, row, f"given up after a day: {error}")
-        statistics.retried += 1
-        statistics.last_error = error
+            return self._failed(name, row, f"given up after a day: {error}", doubtful=error.may_have_arrived)
+        statistics.last_error = str(error)
         if statistics.down_since is None:
             statistics.down_since = now
-            log.warning("receiver is not available: kept, and tried again", receiver=name, reason=error)
+            log.warning("receiver is not available: kept, and tried again", receiver=name, reason=str(error))
         wait = min(LAST_RETRY, FIRST_RETRY * 2 ** min(row.attempt - 1, 20))
-        wait = max(round(wait * self._rng.uniform(0.5, 1.0)), round(min(retry_after_s or 0.0, 3600.0) * SECOND))
-        return OutboxOutcome(row.id, OutboxState.PENDING, now, now + wait, error)
+        wait = round(wait * self._rng.uniform(0.5, 1.0))
+        asked = round(min(error.retry_after_s or 0.0, MAX_RETRY_AFTER_S) * SECOND)
+        if ways is not None:
+            patience = PATIENCE.get(row.level, USUAL_PATIENCE)
+            way = self._next_way(row, ways.refused)
+            if way is not None and way != row.channel:
+                left = ways.since + patience - now
+                if left <= 0 or asked > left:
+                    return self._moved(name, row, way, error)
+                wait = min(wait, left)
+            wait = min(wait, patience)
+        statistics.retried += 1
+        return OutboxOutcome(
+            row.id, OutboxState.PENDING, now, now + max(wait, asked), str(error), doubtful=error.may_have_arrived
+        )
 
-    def _failed(self, name: str, row: OutboxRow, error: str) -> OutboxOutcome:
+    def _failed(self, name: str, row: OutboxRow, error: str, *, doubtful: bool = False) -> OutboxOutcome:
         statistics = self.statistics[name]
         statistics.failed += 1
         statistics.last_error = error
+        self.undelivered[row.level] += 1
+        self._ways.pop(row.id, None)
         log.error("notification failed for good", receiver=name, key=row.key, attempt=row.attempt, reason=error)
-        return OutboxOutcome(row.id, OutboxState.FAILED, self._now(), error=error)
+        return OutboxOutcome(row.id, OutboxState.FAILED, self._now(), error=error, doubtful=doubtful)
 
 
 def _notification(row: OutboxRow) -> Notification:

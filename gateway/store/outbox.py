@@ -6,7 +6,7 @@ values. A claim that bound them read the whole table (40,000 rows: 9.4 ms instea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -154,6 +154,40 @@ def unclaim(connection: sa.Connection) -> int:
         .values(state=OutboxState.PENDING.value, due_at=outbox.c.created_at, doubtful=True)
     )
     return int(result.rowcount)
+
+
+def rehome(connection: sa.Connection, known: Collection[str], at: Micros) -> tuple[int, list[tuple[str, Level]]]:
+    """What waits at a receiver that is not among ``known`` goes to the person's first channel that is, or is given up.
+    How many moved; key and level of those given up."""
+    strays = connection.execute(
+        sa.select(outbox.c.id, outbox.c.key, outbox.c.level, outbox.c.receiver, outbox.c.message).where(
+            _IS_OPEN, outbox.c.receiver.not_in(sorted(known))
+        )
+    ).all()
+    moved, failed = [], []
+    for row in strays:
+        channels = _MESSAGE.decode(row.message).channels if row.message is not None else ()
+        way = next((number for number, channel in enumerate(channels) if channel.receiver in known), None)
+        if way is not None:
+            moved.append({"which": row.id, "to_receiver": channels[way].receiver, "way": way})
+        else:
+            failed.append({"which": row.id, "why": f"the settings name no receiver {row.receiver} any more"})
+    if moved:
+        connection.execute(
+            sa.update(outbox)
+            .where(outbox.c.id == sa.bindparam("which"))
+            .values(receiver=sa.bindparam("to_receiver"), channel=sa.bindparam("way")),
+            moved,
+        )
+    if failed:
+        connection.execute(
+            sa.update(outbox)
+            .where(outbox.c.id == sa.bindparam("which"))
+            .values(state=OutboxState.FAILED.value, ended_at=at, error=sa.bindparam("why")),
+            failed,
+        )
+    lost = {one["which"] for one in failed}
+    return len(moved), [(row.key, Level(row.level)) for row in strays if row.id in lost]
 
 
 def rows(connection: sa.Connection, state: OutboxState, limit: int) -> list[tuple[str, str | None]]:

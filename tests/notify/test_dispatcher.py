@@ -29,12 +29,12 @@ class Told:
         self.hang = hang
         self.got: list[Notification] = []
         self.came = asyncio.Condition()
-        self.at_once = 0
+        self.in_air = 0
         self.most_at_once = 0
 
     async def send(self, notification: Notification) -> None:
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
+        self.in_air += 1
+        self.most_at_once = max(self.most_at_once, self.in_air)
         try:
             async with self.came:
                 self.got.append(notification)
@@ -45,7 +45,7 @@ class Told:
             if self.script and (error := self.script.pop(0)) is not None:
                 raise error
         finally:
-            self.at_once -= 1
+            self.in_air -= 1
 
     async def until(self, count: int) -> list[str]:
         async with asyncio.timeout(10), self.came:

@@ -18,10 +18,12 @@ from gateway.config.assets import load_assets
 from gateway.console.port import Health, OidcOptions, Part, PointView, RawRow, Records, StepRow
 from gateway.console.rule_port import Rulebook, Trials
 from gateway.core.component_code import Layout
+from gateway.core.escalation import CallStatus
 from gateway.core.load import FloodWatch
 from gateway.core.modbus_write import write_request
 from gateway.core.model import SECOND, Asset, Command, CommandDone, Device, IsaState, Level, Micros, Transition, Value
 from gateway.core.processor import GATEWAY
+from gateway.core.routing import Routing
 from gateway.core.vocabulary import unit_of
 from gateway.core.why import Explanation
 from gateway.equipment import LiveEquipment
@@ -189,11 +191,18 @@ class GatewayView:
             raise Unavailable("no configuration is in force yet")
         return engine.why(alarm_id)
 
-    def teams_of(self, user: str) -> frozenset[str]:
+    @property
+    def routing(self) -> Routing:
         configuration = self._gateway.pipeline.processor.configuration
-        routing = configuration.routing if configuration is not None else None
-        person = routing.person_of_user(user) if routing is not None else None
-        if routing is None or person is None:
+        return configuration.routing if configuration is not None else Routing()
+
+    def calls_of(self, alarm_id: str) -> tuple[list[CallStatus], list[str]]:
+        return self._gateway.pipeline.processor.escalations.calls_of(alarm_id)
+
+    def teams_of(self, user: str) -> frozenset[str]:
+        routing = self.routing
+        person = routing.person_of_user(user)
+        if person is None:
             return frozenset()
         return routing.teams_of(person.person, self.now()) | {person.person}
 

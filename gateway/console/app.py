@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway import __version__
 from gateway.console import (
     alarms,
+    calls,
     city,
     devices,
     journal,
@@ -114,6 +115,7 @@ def _application(gateway: ConsolePort, feed: Feed, pages: Pages, base: BaseMap) 
         shift.routes(gateway),
         system.routes(gateway, feed, gate),
         work.routes(gateway),
+        calls.routes(gateway),
     )
     for router in routers:
         app.include_router(router, prefix=v1, dependencies=named)

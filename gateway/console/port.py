@@ -18,6 +18,7 @@ from gateway.console.rule_port import Rulebook, RuleChanges, Trials
 from gateway.console.upkeep import Upkeep
 from gateway.core.bands import Band
 from gateway.core.component_code import Layout
+from gateway.core.escalation import CallStatus
 from gateway.core.load import FloodWatch
 from gateway.core.model import (
     AlarmRecord,
@@ -51,6 +52,7 @@ from gateway.core.records import (
     UserRow,
     WorkFilter,
 )
+from gateway.core.routing import Routing
 from gateway.core.standing import Standing
 from gateway.core.why import Explanation
 
@@ -384,6 +386,15 @@ class ConsolePort(Protocol):
     def teams_of(self, user: str) -> frozenset[str]:
         """The names under which work is dispatched to the person whose account ``user`` is: their own in the routes,
         and those of their teams and rotas now."""
+        ...
+
+    @property
+    def routing(self) -> Routing:
+        """The routes in force."""
+        ...
+
+    def calls_of(self, alarm_id: str) -> tuple[list[CallStatus], list[str]]:
+        """The calls people get about an alarm now, and those for whom it waits in a digest."""
         ...
 
     def load(self) -> FloodWatch:

@@ -36,7 +36,7 @@ from gateway.core.model import (
     Transition,
 )
 from gateway.core.notification import Message, MessageKind, MessagesWithdrawn, lines_of
-from gateway.core.routing import GroupBy, Route, Routing, Step, Target, TargetKind, While
+from gateway.core.routing import GroupBy, Route, Routing, Step, Target, While
 from gateway.core.rule import Rule, RuleSet
 
 Told: TypeAlias = Message | MessagesWithdrawn | Command
@@ -113,6 +113,26 @@ class Held(msgspec.Struct, array_like=True):
     due_at: Micros
     alarms: dict[str, AlarmRecord] = {}
     over: dict[str, AlarmRecord] = {}
+
+
+class CallStatus(msgspec.Struct, frozen=True):
+    """A call about an alarm, as people look at it. ``told``: whether this alarm was; ``told_at``: when the call was for
+    the last time; ``waits_until``: when those not yet told will be. ``next_…``: what comes unless somebody acts:
+    "first", "step", "repeat", or "time" (one of the rule's is nearly over, or over)."""
+
+    route: str
+    title_zh: str
+    title_en: str
+    alarms: int
+    told: bool
+    told_at: Micros | None
+    waits_until: Micros | None
+    quiet: bool
+    reached: tuple[str, ...]
+    repeats: int
+    next_at: Micros | None = None
+    next_what: str = ""
+    next_tell: tuple[Target, ...] = ()
 
 
 class _Saved(msgspec.Struct, array_like=True):
@@ -218,6 +238,44 @@ class Escalations:
             self._repeat(call, route, at, out)
         self._watch_times(call, route, at, out)
         self._schedule(call)
+
+    def calls_of(self, alarm_id: str) -> tuple[list[CallStatus], list[str]]:
+        """The calls an alarm is in, and the people for whom it waits in a digest."""
+        held = [person for person, one in self._held.items() if alarm_id in one.alarms or alarm_id in one.over]
+        return [self._status(call, alarm_id) for call in self._by_alarm.get(alarm_id, ())], held
+
+    def _status(self, call: Call, alarm_id: str) -> CallStatus:
+        route, member = self._routes[call.route], call.members[alarm_id]
+        comes: list[tuple[Micros, str, tuple[Target, ...]]] = []
+        if call.flush_at is not None:
+            first = route.steps[0].tell if route.steps and route.steps[0].after == 0 else ()
+            comes.append((call.flush_at, "first", first))
+        if call.base is not None and call.step < len(route.steps):
+            step = route.steps[call.step]
+            if member.wants(step.if_still):
+                comes.append((call.base + step.after, "step", step.tell))
+        if call.repeat_at is not None and route.repeat is not None and member.wants(route.repeat.if_still):
+            comes.append((call.repeat_at, "repeat", _targets(route.steps[max(0, call.step - 1) : call.step])))
+        if call.base is not None and member.due:
+            over = member.due[0][2]
+            last, first = _targets(route.steps[-1:]), _targets(route.steps[:1])
+            comes.append((member.due[0][0], "time", (route.overdue or last) if over else (route.warn or first)))
+        status = CallStatus(
+            call.route,
+            route.title_zh,
+            route.title_en,
+            len(call.members),
+            member.told,
+            call.told_at or None,
+            call.flush_at,
+            call.quiet,
+            tuple(call.reached),
+            call.repeats,
+        )
+        if not comes:
+            return status
+        at, what, tell = min(comes, key=lambda one: one[0])
+        return msgspec.structs.replace(status, next_at=at, next_what=what, next_tell=tell)
 
     # -- what is heard ------------------------------------------------------------------------------------------------
 
@@ -558,7 +616,7 @@ class Escalations:
             sender = self.routing.person_of_user(order.by)
             people: tuple[str, ...] = () if sender is None else (sender.person,)
         else:
-            people = self.routing.people_of(self._named(order.to), at)
+            people = self.routing.people_of(self.routing.named(order.to), at)
         lines = lines_of([record])
         for name in people:
             person = self.routing.people.get(name)
@@ -575,17 +633,6 @@ class Escalations:
     def _just_told(self, alarm_id: str, person: str, at: Micros) -> bool:
         """A message of this very moment names the alarm: no second one that says it is theirs."""
         return any(call.told_at == at and person in call.reached for call in self._by_alarm.get(alarm_id, ()))
-
-    def _named(self, name: str) -> tuple[Target, ...]:
-        """Whom an order's ``to`` means: a person, a team, a rota; nobody we know."""
-        routing = self.routing
-        for kind, known in (
-            (TargetKind.PERSON, routing.people), (TargetKind.TEAM, routing.teams), (TargetKind.ROTA, routing.rotas),
-        ):  # fmt: skip
-            if name in known:
-                return (Target(kind, name),)
-        person = routing.person_of_user(name)
-        return () if person is None else (Target(TargetKind.PERSON, person.person),)
 
     def _canary(self, transition: Transition, out: list[Told]) -> None:
         record = transition.record

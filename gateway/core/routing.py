@@ -310,6 +310,16 @@ class Routing:
             case TargetKind.ROTA:
                 yield from self.rotas[target.name].on_duty(at).people
 
+    def named(self, name: str) -> tuple[Target, ...]:
+        """Whom a name means to whom work is given: a person, a team, a rota, an account; nobody we know."""
+        for kind, known in (
+            (TargetKind.PERSON, self.people), (TargetKind.TEAM, self.teams), (TargetKind.ROTA, self.rotas),
+        ):  # fmt: skip
+            if name in known:
+                return (Target(kind, name),)
+        person = self.person_of_user(name)
+        return () if person is None else (Target(TargetKind.PERSON, person.person),)
+
     def person_of_user(self, user: str) -> Person | None:
         """The person whose account ``user`` is."""
         for person in self.people.values():

@@ -26,6 +26,7 @@ from gateway.core import work
 from gateway.core.assets_json import parse_assets, to_json
 from gateway.core.base_map import NO_BASE, BaseMap
 from gateway.core.component_code import Layout
+from gateway.core.escalation import CallStatus
 from gateway.core.load import FloodWatch
 from gateway.core.model import (
     SECOND,
@@ -51,6 +52,7 @@ from gateway.core.model import (
 )
 from gateway.core.processor import Configuration, Processor
 from gateway.core.records import Role
+from gateway.core.routing import Routing
 from gateway.core.why import Explanation, PointNow, Reason, RungNow, not_applicable
 from gateway.equipment import LiveEquipment
 from gateway.errors import CommandRefused, ConfigError, Mistake
@@ -203,6 +205,8 @@ class SmallGateway:
     processor: Processor = field(default_factory=lambda: Processor({}))
     city: LiveCity = field(init=False)
     teams: dict[str, frozenset[str]] = field(default_factory=dict)
+    calls: dict[str, tuple[list[CallStatus], list[str]]] = field(default_factory=dict)
+    routing: Routing = field(default_factory=Routing)
     data: Path | None = None
     site_rules: tuple[Path, ...] = ()
 
@@ -327,6 +331,9 @@ class SmallGateway:
 
     def teams_of(self, user: str) -> frozenset[str]:
         return self.teams.get(user, frozenset())
+
+    def calls_of(self, alarm_id: str) -> tuple[list[CallStatus], list[str]]:
+        return self.calls.get(alarm_id, ([], []))
 
     def load(self) -> FloodWatch:
         return self.watch

@@ -68,6 +68,9 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/v1/alarms/{alarm_id}/close"): Row(OPERATOR, ABSENT),
     ("POST", "/api/v1/alarms/{alarm_id}/photos"): Row(MAINTAINER, ABSENT),
     ("GET", "/api/v1/photos/{photo_id}"): Row(VIEWER, ABSENT),
+    ("GET", "/api/v1/alarms/{alarm_id}/calls"): Row(VIEWER, ABSENT),
+    ("GET", "/api/v1/duty"): Row(VIEWER, ANY),
+    ("GET", "/api/v1/crews"): Row(VIEWER, ANY),
     ("GET", "/api/v1/work"): Row(VIEWER, EMPTY),
     ("GET", "/api/v1/work/{alarm_id}"): Row(VIEWER, ABSENT),
     ("GET", "/api/v1/stream"): Row(VIEWER, ANY),  # what it tells: below

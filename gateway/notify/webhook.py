@@ -6,6 +6,8 @@ are read up to 64 kB and within 10 s.
 
 A receiver checks ``X-Citywatch-Signature: t=<unix seconds>,v1=<hex>``, where v1 = HMAC-SHA256(secret, "<t>.<body>"),
 and ignores an ``Idempotency-Key`` it has seen.
+
+A request that was begun and got no whole answer may have arrived; one that found nobody to talk to has not.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import hmac
 import ipaddress
 import socket
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -24,29 +27,37 @@ import msgspec
 
 from gateway.errors import ConfigError, Mistake, Rejected, Unavailable
 from gateway.notify.message import cloud_event
+from gateway.notify.wording import Form, Wording
 from gateway.ports import Notification
 
 TIMEOUT_S = 10.0
 MAX_ANSWER = 64 << 10
 MAX_RETRY_AFTER_S = 3600.0
 
+CLOUD_EVENTS = "application/cloudevents+json; charset=utf-8"
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # What a server may say about a request that is right in form: not now. All other 4xx mean: never.
 _TRY_AGAIN = frozenset({408, 409, 423, 425, 429})
+# A proxy that had passed it on and got no answer.
+_IN_DOUBT = frozenset({502, 504})
 
 
-class WebhookReceiver:
+class SignedPost:
     """POSTs to ``url``. ``secret``: the HMAC key; None or "" sends no signature.
 
     ``allow_loopback``: this machine may be reached (tests, a bridge that runs beside us). Private networks may, because
     that is where a city's own servers are; link-local, multicast, unspecified and reserved addresses never.
-    Raises ConfigError for a URL that is not http or https.
+    ``wording``: what people read, of messages for people. Raises ConfigError for a URL that is not http or https.
     """
 
-    def __init__(self, url: str, secret: str | None = None, *, allow_loopback: bool = False) -> None:
+    def __init__(
+        self, url: str, secret: str | None = None, *, allow_loopback: bool = False, wording: Wording | None = None
+    ) -> None:
         self._secret = (secret or "").encode()
         self._allow_loopback = allow_loopback
+        self._wording = wording
         try:
             self._url = httpx.URL(url)
         except httpx.InvalidURL as error:
@@ -66,43 +77,44 @@ class WebhookReceiver:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def send(self, notification: Notification) -> None:
-        """Raises Unavailable (again later) or Rejected (never)."""
-        body = msgspec.json.encode(cloud_event(notification))
+    async def post(self, body: bytes, key: str, media_type: str) -> bytes:
+        """Send ``body`` under the idempotency key ``key``; gives the answer, the first 64 kB of it. Raises Unavailable
+        (again later) or Rejected (never)."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 addresses = await self._addresses()
-                status, retry_after_s, text = await self._post_to_first(addresses, body, notification.key)
+                headers = {
+                    "Content-Type": media_type,
+                    "Idempotency-Key": key.encode("ascii", "backslashreplace").decode(),
+                }
+                status, retry_after_s, answer = await self._post_to_first(addresses, body, headers)
         except TimeoutError as error:
             raise Unavailable(f"no answer within {TIMEOUT_S:g} s") from error
         except httpx.HTTPError as error:
             raise Unavailable(f"{type(error).__name__}: {error}"[:200]) from error
         if 200 <= status < 300:
-            return
+            return answer
+        text = in_a_line(answer)
         reason = f"HTTP {status}" + (f": {text}" if text else "")
         if status >= 500 or status in _TRY_AGAIN:
             raise Unavailable(reason, retry_after_s)
         raise Rejected(reason)
 
-    async def _post_to_first(self, addresses: list[Address], body: bytes, key: str) -> tuple[int, float | None, str]:
+    async def _post_to_first(
+        self, addresses: list[Address], body: bytes, headers: dict[str, str]
+    ) -> tuple[int, float | None, bytes]:
         """To the first address that takes a connection, as browsers do."""
         for address in addresses[:-1]:
             try:
-                return await self._post(address, body, key)
+                return await self._post(address, body, headers)
             except httpx.ConnectError:
                 continue
-        return await self._post(addresses[-1], body, key)
+        return await self._post(addresses[-1], body, headers)
 
-    async def _post(self, address: Address, body: bytes, key: str) -> tuple[int, float | None, str]:
-        """Send to ``address`` itself, under the host's name; (status, Retry-After in seconds, start of the text)."""
+    async def _post(self, address: Address, body: bytes, more: dict[str, str]) -> tuple[int, float | None, bytes]:
+        """Send to ``address`` itself, under the host's name; (status, Retry-After in seconds, the answer)."""
         host = self._url.netloc.decode("ascii")
-        headers = {
-            "Host": host,
-            "Content-Type": "application/cloudevents+json; charset=utf-8",
-            "Accept-Encoding": "identity",
-            "Idempotency-Key": key.encode("ascii", "backslashreplace").decode(),
-            "User-Agent": "citywatch",
-        }
+        headers = {"Host": host, "Accept-Encoding": "identity", "User-Agent": "citywatch", **more}
         if self._secret:
             headers["X-Citywatch-Signature"] = sign(self._secret, int(time.time()), body)
         request = self._client.build_request(
@@ -110,7 +122,7 @@ class WebhookReceiver:
             self._url.copy_with(host=str(address)),
             content=body,
             headers=headers,
-            extensions={"sni_hostname": self._url.raw_host.decode("ascii")},
+            extensions={"sni_hostname": self._url.raw_host.decode("ascii"), "trace": sent.trace},
         )
         answer = await self._client.send(request, stream=True)
         try:
@@ -121,25 +133,36 @@ class WebhookReceiver:
                     break
         finally:
             await answer.aclose()
-        text = read[:200].decode("utf-8", "replace")
-        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-        return answer.status_code, _retry_after_s(answer.headers.get("retry-after")), text
+        return answer.status_code, _retry_after_s(answer.headers.get("retry-after")), read[:MAX_ANSWER]
 
     async def _addresses(self) -> list[Address]:
-        """The addresses of the host; Rejected when any one of them is not allowed."""
-        host = self._url.host
         port = self._url.port or (443 if self._url.scheme == "https" else 80)
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise Unavailable(f"{host} cannot be resolved: {error.strerror or error}") from error
-        except UnicodeError as error:
-            raise Rejected(f"{host} is not a host name") from error
-        addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
-        for address in addresses:
-            if not allowed(address, loopback=self._allow_loopback):
-                raise Rejected(f"{host} is {address}, where notifications must not go")
-        return list(dict.fromkeys(addresses))
+        return await resolved(self._url.host, port, loopback=self._allow_loopback)
+
+
+class _Sent:
+    """Whether a request has begun to leave: ``trace`` is told by httpx's transport what it does."""
+
+    begun = False
+
+    async def trace(self, event: str, info: Mapping[str, object]) -> None:
+        if event.endswith(".send_request_headers.started"):
+            self.begun = True
+
+
+async def resolved(host: str, port: int, *, loopback: bool) -> list[Address]:
+    """The addresses of a host; Rejected when any one of them is not allowed, Unavailable when it has none."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise Unavailable(f"{host} cannot be resolved: {error.strerror or error}") from error
+    except UnicodeError as error:
+        raise Rejected(f"{host} is not a host name") from error
+    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    for address in addresses:
+        if not allowed(address, loopback=loopback):
+            raise Rejected(f"{host} is {address}, where notifications must not go")
+    return list(dict.fromkeys(addresses))
 
 
 def allowed(address: Address, *, loopback: bool) -> bool:

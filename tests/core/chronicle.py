@@ -67,15 +67,33 @@ DEVICES = (
 )
 LATER = Asset("cover-3", "manhole"), Device("cover-3", "cover-3", "generic/json-manhole")
 
+ROUTES = """
+people:
+  - {person: li, name: 李强, channels: [{receiver: phone, to: "1"}]}
+  - {person: chief, name: 王刚, channels: [{receiver: phone, to: "2"}]}
+route:
+  route: everybody
+  steps:
+    - {tell: [person:li]}
+    - {after: 5m, tell: [person:chief]}
+  group: {by: [kind], wait: 10s, interval: 1m}
+  repeat: {every: 3m, times: 2}
+"""
+
 
 @functools.cache
 def bundles() -> tuple[Bundle, Bundle]:
-    """The shipped files, and the same with another on-delay of manhole-tilted."""
+    """The shipped files, and the same with another on-delay of manhole-tilted; both tell people."""
     shipped = read_bundle(Settings())
     text = shipped.rules["manhole.yaml"]
     changed = text.replace("on_delay: 30s", "on_delay: 20s", 1)
     assert changed != text
-    return shipped, Bundle(shipped.profiles, {**shipped.rules, "manhole.yaml": changed})
+    told = {"routes.yaml": ROUTES}
+    later = {"routes.yaml": ROUTES.replace("after: 5m", "after: 4m")}
+    return (
+        Bundle(shipped.profiles, shipped.rules, routes=told),
+        Bundle(shipped.profiles, {**shipped.rules, "manhole.yaml": changed}, routes=later),
+    )
 
 
 @functools.cache

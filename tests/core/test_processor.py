@@ -26,6 +26,7 @@ from gateway.core.model import (
     Start,
     Transition,
 )
+from gateway.core.notification import Message, MessagesWithdrawn
 from gateway.core.processor import GATEWAY, Outcome, Processor, read_snapshot
 from tests.core.chronicle import (
     ASSETS,
@@ -108,7 +109,14 @@ def test_the_evening_holds_what_the_replay_must_survive() -> None:
     assert kinds == set(FrameKind)
     causes = {t.cause for t in events(outcomes) if isinstance(t, Transition)}
     assert causes >= {"T3", "T6", "T7", "T10"}
-    assert {type(event) for event in events(outcomes)} == {Transition, FrameRejected, CommandDone, AssetsChanged}
+    assert {type(event) for event in events(outcomes)} == {
+        Transition,
+        FrameRejected,
+        CommandDone,
+        AssetsChanged,
+        Message,
+        MessagesWithdrawn,
+    }
     total = processor.ledger.total
     assert total.duplicate == 2
     assert [(r.outcome, r.readings, r.historical) for o in outcomes for r in o.replayed] == [
@@ -401,3 +409,16 @@ def test_names_made_up_by_a_sender_fill_neither_ledger_nor_registry() -> None:
     assert set(processor.ledger.accounts) == {"?"}
     assert processor.registry.device_count == len(DEVICES)
     assert processor.registry.asset_count == len(ASSETS) + 1  # and the gateway itself
+
+
+def test_people_are_told_the_same_from_whatever_snapshot_one_goes_on() -> None:
+    """Escalations are part of what a snapshot holds: the messages of the whole evening, from a restart anywhere."""
+    whole = [event for event in events(replayed(journal())[1]) if isinstance(event, Message)]
+    assert {message.kind.value for message in whole} >= {"raised", "escalated", "reminder"}
+    assert len({message.key for message in whole}) == len(whole)
+    for cut in range(1, END, 5):
+        first, before = replayed(journal()[:cut])
+        second = Processor(configurations())
+        second.restore(first.snapshot())
+        _, after = replayed(journal()[cut:], second)
+        assert [event for event in events([*before, *after]) if isinstance(event, Message)] == whole

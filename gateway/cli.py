@@ -165,6 +165,56 @@ def openapi(
         output.write_text(text + "\n", encoding="utf-8")
 
 
+routes_app = typer.Typer(
+    help="Whom alarms are told to, and who is on duty.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(routes_app, name="routes")
+
+At = Annotated[
+    str | None, typer.Option("--at", help="When: 2026-10-01T22:30, in the site's time zone unless it names one.")
+]
+
+
+class LevelName(StrEnum):
+    I = "I"  # noqa: E741
+    II = "II"
+    III = "III"
+    IV = "IV"
+
+
+@routes_app.command("test")
+def routes_test(
+    alarms: Annotated[list[str], typer.Argument(metavar="ALARM...", help="asset/rule; several are raised together.")],
+    at: At = None,
+    level: Annotated[LevelName | None, typer.Option("--level", help="Default: the worst the rule has.")] = None,
+    config: Config = Path("citywatch.yaml"),
+    json: Json = False,
+) -> None:
+    """Who would be told of an alarm, when, through what and why, if nobody does anything; nothing is sent. Exit 1 when
+    nobody would."""
+    from gateway import routes_report
+    from gateway.core.model import Level
+
+    answer = routes_report.routes_test(alarms, config, at, Level[level.value] if level is not None else None)
+    if json:
+        typer.echo(jsonlib.dumps(answer, ensure_ascii=False))
+    else:
+        routes_report.show_test(answer, routes_report.screen())
+    raise typer.Exit(0 if answer["told"] else 1)
+
+
+@routes_app.command("duty")
+def routes_duty(at: At = None, config: Config = Path("citywatch.yaml"), json: Json = False) -> None:
+    """Who is on duty, why, until when, and who is next."""
+    from gateway import routes_report
+
+    answer = routes_report.routes_duty(config, at)
+    if json:
+        typer.echo(jsonlib.dumps(answer, ensure_ascii=False))
+    else:
+        routes_report.show_duty(answer, routes_report.screen())
+
+
 profile_app = typer.Typer(help="Write a device profile.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(profile_app, name="profile")
 

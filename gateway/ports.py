@@ -86,9 +86,13 @@ class Notification(Protocol):
     def attempt(self) -> int: ...
     @property
     def doubtful(self) -> bool: ...
+    @property
+    def row(self) -> int: ...
 
 
 class Receiver(Protocol):
+    """One that takes more or fewer than eight at the same time says so: ``at_once: int``."""
+
     async def send(self, notification: Notification) -> None:
         """Hand over, or raise Unavailable (retry) or Rejected (give up, visibly)."""
         ...

@@ -57,7 +57,8 @@ class Outbox(Protocol):
 
 class Notification(msgspec.Struct, frozen=True):
     """One transition for one machine, or one message for one person at ``address``. ``key`` is the same in every
-    attempt: a receiver that knows it ignores it. ``doubtful``: an earlier attempt may have arrived."""
+    attempt: a receiver that knows it ignores it. ``doubtful``: an earlier attempt may have arrived. ``row``: its place
+    in the outbox."""
 
     key: str
     transition: Transition | None
@@ -65,6 +66,7 @@ class Notification(msgspec.Struct, frozen=True):
     message: Message | None = None
     address: str = ""
     doubtful: bool = False
+    row: int = 0
 
 
 class LaneStatistics(msgspec.Struct):
@@ -297,4 +299,4 @@ class Dispatcher:
 def _notification(row: OutboxRow) -> Notification:
     message = row.message
     address = message.channels[row.channel].address if message is not None else ""
-    return Notification(row.key, row.transition, row.attempt, message, address, row.doubtful)
+    return Notification(row.key, row.transition, row.attempt, message, address, row.doubtful, row.id)

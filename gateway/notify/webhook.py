@@ -49,15 +49,12 @@ class SignedPost:
 
     ``allow_loopback``: this machine may be reached (tests, a bridge that runs beside us). Private networks may, because
     that is where a city's own servers are; link-local, multicast, unspecified and reserved addresses never.
-    ``wording``: what people read, of messages for people. Raises ConfigError for a URL that is not http or https.
+    Raises ConfigError for a URL that is not http or https.
     """
 
-    def __init__(
-        self, url: str, secret: str | None = None, *, allow_loopback: bool = False, wording: Wording | None = None
-    ) -> None:
+    def __init__(self, url: str, secret: str | None = None, *, allow_loopback: bool = False) -> None:
         self._secret = (secret or "").encode()
         self._allow_loopback = allow_loopback
-        self._wording = wording
         try:
             self._url = httpx.URL(url)
         except httpx.InvalidURL as error:
@@ -80,38 +77,38 @@ class SignedPost:
     async def post(self, body: bytes, key: str, media_type: str) -> bytes:
         """Send ``body`` under the idempotency key ``key``; gives the answer, the first 64 kB of it. Raises Unavailable
         (again later) or Rejected (never)."""
+        headers = {"Content-Type": media_type, "Idempotency-Key": key.encode("ascii", "backslashreplace").decode()}
+        sent = _Sent()
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 addresses = await self._addresses()
-                headers = {
-                    "Content-Type": media_type,
-                    "Idempotency-Key": key.encode("ascii", "backslashreplace").decode(),
-                }
-                status, retry_after_s, answer = await self._post_to_first(addresses, body, headers)
+                status, retry_after_s, answer = await self._post_to_first(addresses, body, headers, sent)
         except TimeoutError as error:
-            raise Unavailable(f"no answer within {TIMEOUT_S:g} s") from error
+            raise Unavailable(f"no answer within {TIMEOUT_S:g} s", may_have_arrived=sent.begun) from error
         except httpx.HTTPError as error:
-            raise Unavailable(f"{type(error).__name__}: {error}"[:200]) from error
+            raise Unavailable(f"{type(error).__name__}: {error}"[:200], may_have_arrived=sent.begun) from error
         if 200 <= status < 300:
             return answer
         text = in_a_line(answer)
         reason = f"HTTP {status}" + (f": {text}" if text else "")
         if status >= 500 or status in _TRY_AGAIN:
-            raise Unavailable(reason, retry_after_s)
+            raise Unavailable(reason, retry_after_s, may_have_arrived=status in _IN_DOUBT)
         raise Rejected(reason)
 
     async def _post_to_first(
-        self, addresses: list[Address], body: bytes, headers: dict[str, str]
+        self, addresses: list[Address], body: bytes, headers: dict[str, str], sent: _Sent
     ) -> tuple[int, float | None, bytes]:
         """To the first address that takes a connection, as browsers do."""
         for address in addresses[:-1]:
             try:
-                return await self._post(address, body, headers)
+                return await self._post(address, body, headers, sent)
             except httpx.ConnectError:
                 continue
-        return await self._post(addresses[-1], body, headers)
+        return await self._post(addresses[-1], body, headers, sent)
 
-    async def _post(self, address: Address, body: bytes, more: dict[str, str]) -> tuple[int, float | None, bytes]:
+    async def _post(
+        self, address: Address, body: bytes, more: dict[str, str], sent: _Sent
+    ) -> tuple[int, float | None, bytes]:
         """Send to ``address`` itself, under the host's name; (status, Retry-After in seconds, the answer)."""
         host = self._url.netloc.decode("ascii")
         headers = {"Host": host, "Accept-Encoding": "identity", "User-Agent": "citywatch", **more}
@@ -140,6 +137,24 @@ class SignedPost:
         return await resolved(self._url.host, port, loopback=self._allow_loopback)
 
 
+class WebhookReceiver(SignedPost):
+    """Transitions for machines, and messages for people, as CloudEvents. ``wording``: what people read."""
+
+    def __init__(
+        self, url: str, secret: str | None = None, *, allow_loopback: bool = False, wording: Wording | None = None
+    ) -> None:
+        super().__init__(url, secret, allow_loopback=allow_loopback)
+        self._wording = wording
+
+    async def send(self, notification: Notification) -> None:
+        """Raises Unavailable (again later) or Rejected (never)."""
+        words = None
+        if self._wording is not None and notification.message is not None:
+            words = self._wording.of(notification, Form.LONG)
+        body = msgspec.json.encode(cloud_event(notification, words))
+        await self.post(body, notification.key, CLOUD_EVENTS)
+
+
 class _Sent:
     """Whether a request has begun to leave: ``trace`` is told by httpx's transport what it does."""
 
@@ -163,6 +178,12 @@ async def resolved(host: str, port: int, *, loopback: bool) -> list[Address]:
         if not allowed(address, loopback=loopback):
             raise Rejected(f"{host} is {address}, where notifications must not go")
     return list(dict.fromkeys(addresses))
+
+
+def in_a_line(answer: bytes) -> str:
+    """The beginning of what a server said, made harmless for a log."""
+    text = answer[:200].decode("utf-8", "replace")
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def allowed(address: Address, *, loopback: bool) -> bool:

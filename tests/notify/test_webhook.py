@@ -170,9 +170,9 @@ async def test_the_address_that_was_checked_is_the_one_that_is_used(monkeypatch:
 
     connected: list[str] = []
 
-    async def post(self: WebhookReceiver, address: Any, body: bytes, key: str) -> tuple[int, None, str]:
+    async def post(self: WebhookReceiver, address: Any, *rest: Any) -> tuple[int, None, bytes]:
         connected.append(str(address))
-        return 204, None, ""
+        return 204, None, b""
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     monkeypatch.setattr(WebhookReceiver, "_post", post)
@@ -211,5 +211,5 @@ def test_a_person_wants_to_know_first_what_happened() -> None:
         (step(raised, cleared), "raised"),
         (step(raised, acked), "changed"),
     ):
-        assert what_happened(Notification("k", transition, 1)) == word
+        assert what_happened(transition) == word
     assert cloud_event(Notification("k", step(cleared, raised), 3))["data"]["to"] == IsaState.RTNUN.value

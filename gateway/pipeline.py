@@ -245,6 +245,7 @@ class Pipeline:
             known.devices,
             known.alarms,
             self._journal.last_received_at,
+            known.maintenance,
         )
         return processor
 

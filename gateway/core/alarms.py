@@ -33,8 +33,9 @@ T18    shelved             unshelve_at                             UNSHELVED; ac
 T19    ONE_SHOT            T6                                      UNSHELVED; J
 T20    any                 a cause stands or is about to           suppressed_by, parent; J
 T21    suppressed          causes gone for the settle time         not suppressed; active: unacknowledged; J N
-T22    any                 out of service, with work and reason    recorded on, never annunciated; J
-T23    out of service      back in service                         active: unacknowledged; J N
+T22    any                 out of service, with work and reason;   recorded on, never annunciated; J
+                           or maintenance of its asset begins
+T23    out of service      back in service, or its end has come    active: unacknowledged; J N
 T24    any                 rule disabled or removed / back         closed with the reason, record kept; J
 T25    acked, NORMAL       confirm, with comment and cause code    confirmed: the occurrence may close; J
 T26    any                 an event without a return               ACTIVE and NORMAL in one step → RTNUN; J N
@@ -52,7 +53,9 @@ T33    restart             –                                       regions and
 W1 …   any                 work: who was sent, accepted, done …    ``core/work.py``; J
 =====  ==================  ======================================  ====================================================
 
-What is born suppressed (T3 while a cause stands) asks nobody: it is acknowledged until T21 finds it still active.
+What is born suppressed (T3 while a cause stands) or out of service asks nobody: it is acknowledged until T21 or T23
+finds it still active. While its asset is under maintenance (``core/maintenance.py``) an alarm is born out of service,
+and one whose own time out of service is over stays out for that (T22 in place of T23).
 """
 
 from __future__ import annotations
@@ -64,7 +67,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.core import work
+from gateway.core import maintenance, work
 from gateway.core.model import (
     HOUR,
     SECOND,
@@ -72,6 +75,7 @@ from gateway.core.model import (
     Command,
     CommandName,
     Condition,
+    IsaState,
     Level,
     Micros,
     OutOfService,
@@ -230,6 +234,9 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
             earliest = record.unshelve_at
         if self.release_at is not None and (earliest is None or self.release_at < earliest):
             earliest = self.release_at
+        away = record.out_of_service
+        if away is not None and away.until is not None and (earliest is None or away.until < earliest):
+            earliest = away.until
         if rule.realarm is not None:
             due = self._realarm_due(rule)
             if due is not None and (earliest is None or due < earliest):
@@ -342,8 +349,10 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
         evidence: Callable[[int], Evidence],
         causes: tuple[str, ...],
         late: bool,
+        away: OutOfService | None = None,
     ) -> list[Transition]:
-        """Let every timer that has run out take effect: T3, T6, T7, T8, T9, T19."""
+        """Let every timer that has run out take effect: T3, T6, T7, T8, T9, T19. ``away``: its asset is under
+        maintenance."""
         on = self.matured(rungs, now)
         if on == self.on:
             return []
@@ -356,7 +365,7 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
             else:
                 self.off_since[i] = NOT_TIMING
         if before == 0:
-            raised = self._raise(rule, rungs[on - 1].level, first_true, now, evidence(on - 1), causes, late)
+            raised = self._raise(rule, rungs[on - 1].level, first_true, now, evidence(on - 1), causes, late, away)
             return [raised, *self._activated(rule, now, late), *self._relapsed(now, late)]
         if on == 0:
             return self._clear(rule, now, evidence(0), late)
@@ -371,6 +380,7 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
         evidence: Evidence,
         causes: tuple[str, ...],
         late: bool,
+        away: OutOfService | None,
     ) -> Transition:
         """T3, or T7 when the alarm was still up: RTNUN or latched. A cause that is gone but not yet settled (T21) still
         explains it."""
@@ -411,6 +421,8 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
             title_zh=rule.title_zh,
             title_en=rule.title_en,
         )
+        if away is not None or old.out_of_service is not None:
+            record = replace(record, out_of_service=old.out_of_service or away, acked=old.acked)
         if old.order is not None and work.is_past(old, old.order, now):
             record = replace(record, work=work.NONE, order=None)
         return self.step(now, "T7" if again else "T3", record, notify=rule.annunciates, late=late)
@@ -453,7 +465,8 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
     def _move(self, rule: Rule, level: Level, now: Micros, evidence: Evidence, rise: bool, late: bool) -> Transition:
         """T8 or T9: the level follows the highest rung."""
         old = self.record
-        acked = old.acked if old.suppressed_by or not rise else not rule.ack_required
+        quiet = old.suppressed_by or old.out_of_service is not None
+        acked = old.acked if quiet or not rise else not rule.ack_required
         record = replace(
             old,
             level=level,
@@ -470,11 +483,17 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
         return self.step(now, "T8" if rise else "T9", record, notify=rise and rule.annunciates, late=late)
 
     def happen(
-        self, rule: Rule, level: Level, now: Micros, evidence: Evidence, causes: tuple[str, ...]
+        self,
+        rule: Rule,
+        level: Level,
+        now: Micros,
+        evidence: Evidence,
+        causes: tuple[str, ...],
+        away: OutOfService | None = None,
     ) -> list[Transition]:
         """T26: the event happened; it is over, and wants acknowledgement. Again while unacknowledged: T7."""
         old = self.record
-        raised = self._raise(rule, level, now, now, evidence, causes, False)
+        raised = self._raise(rule, level, now, now, evidence, causes, False, away)
         over = replace(
             raised.record,
             rev=old.rev,
@@ -505,8 +524,9 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
             self.release_at = now + settle
         return None
 
-    def timed(self, rule: Rule, now: Micros, late: bool) -> list[Transition]:
-        """The deadlines that are not the condition's: T18, T21, T11, T30 and the end of T29."""
+    def timed(self, rule: Rule, now: Micros, late: bool, under: OutOfService | None = None) -> list[Transition]:
+        """The deadlines that are not the condition's: T18, T21, T23, T11, T30 and the end of T29. ``under``: its asset
+        is under maintenance."""
         due = self._timed_due(rule)
         if due is None or due > now:
             return []
@@ -522,6 +542,9 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
             acked = not rule.ack_required if record.is_active else record.acked
             record = replace(record, suppressed_by=(), parent_alarm_id=None, acked=acked)
             done.append(self.step(now, "T21", record, notify=rule.annunciates and record.is_active, late=late))
+        away = self.record.out_of_service
+        if away is not None and away.until is not None and away.until <= now:
+            done.append(self.bring_back(rule, now, late=late) if under is None else self._taken(now, under, late))
         if (due := self._realarm_due(rule)) is not None and due <= now:
             done.append(self._realarm(rule, now, late))
         if (due := self._stale_due()) is not None and due <= now:
@@ -545,6 +568,28 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
             realarm_count=self.record.realarm_count + 1,
         )
         return self.step(now, "T11", asks_again, notify=rule.annunciates, late=late)
+
+    def take_out(self, now: Micros, away: OutOfService, late: bool) -> Transition | None:
+        """T22, because maintenance of its asset begins: what stands or waits for somebody."""
+        record = self.record
+        if record.rev == 0 or record.out_of_service is not None or record.isa_state is IsaState.NORM:
+            return None
+        return self._taken(now, away, late)
+
+    def _taken(self, now: Micros, away: OutOfService, late: bool) -> Transition:
+        gone = replace(self.record, out_of_service=away)
+        return self.step(now, "T22", gone, by=away.by, why=away.reason, late=late)
+
+    def bring_back(
+        self, rule: Rule, now: Micros, *, by: str | None = None, why: str | None = None, late: bool = False
+    ) -> Transition:
+        """T23."""
+        record = self.record
+        back = replace(record, out_of_service=None)
+        if record.is_active:
+            back = replace(back, acked=not rule.ack_required, acked_at=None, acked_by=None, ack_channel=None)
+        notify = rule.annunciates and record.is_active
+        return self.step(now, "T23", back, notify=notify, by=by, why=why, late=late)
 
     def close(self, now: Micros, why: str) -> Transition | None:
         """T24: the rule is gone or disabled: the alarm ends, its record and its revision stay."""
@@ -708,24 +753,21 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
         return self._obeyed(command, at, "T13", replace(record, latched=False, stale=False, closed_at=closed_at))
 
     def _out_of_service(self, command: Command, at: Micros) -> Transition:
-        """Argument ``work``: the order under which somebody works on it."""
+        """Arguments: ``work``, the order under which somebody works on it; ``until`` or ``seconds``, or none."""
         if self.record.out_of_service is not None:
             raise CommandRefused("not_allowed", "it is out of service already")
-        work = command.arguments.get("work")
-        if not isinstance(work, str) or not work:
+        for_work = command.arguments.get("work")
+        if not isinstance(for_work, str) or not for_work:
             raise CommandRefused("not_allowed", "say for which work (argument `work`)")
-        away = OutOfService(work, command.by, _required(command, "a reason"), at)
+        until = maintenance.end_of(command, at)
+        away = OutOfService(for_work, command.by, _required(command, "a reason"), at, until)
         return self._obeyed(command, at, "T22", replace(self.record, out_of_service=away))
 
     def _in_service(self, rule: Rule, command: Command, at: Micros) -> Transition:
         record = self.record
         if record.out_of_service is None:
             raise CommandRefused("not_allowed", "it is in service")
-        back = replace(record, out_of_service=None)
-        if record.is_active:
-            back = replace(back, acked=not rule.ack_required, acked_at=None, acked_by=None, ack_channel=None)
-        notify = rule.annunciates and record.is_active
-        return self.step(at, "T23", back, notify=notify, by=command.by, why=command.why)
+        return self.bring_back(rule, at, by=command.by, why=command.why)
 
     def _confirm(self, rule: Rule, command: Command, at: Micros) -> Transition:
         """Argument ``cause_code``: what it was, in the words of the city's case platform."""

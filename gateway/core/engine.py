@@ -10,12 +10,14 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import msgspec
 
-from gateway.core import verification, work
+from gateway.core import maintenance, verification, work
 from gateway.core.alarms import NOWHERE, Alarm, Evidence, new_alarm
 from gateway.core.correlation import CauseGraph
+from gateway.core.maintenance import Windows
 from gateway.core.model import (
     MINUTE,
     SECOND,
@@ -28,6 +30,8 @@ from gateway.core.model import (
     Decoded,
     Device,
     Event,
+    Maintenance,
+    MaintenanceChanged,
     Micros,
     Quality,
     Reading,
@@ -104,6 +108,9 @@ class Edge:
         self.at = self.schedule.next_change(now)
 
 
+Target: TypeAlias = Alarm | Watch | Edge | Windows  # of a deadline
+
+
 class _SavedAsset(msgspec.Struct, array_like=True):
     id: str
     points: dict[str, PointState]
@@ -124,6 +131,7 @@ class _Saved(msgspec.Struct, array_like=True):
     packets: list[tuple[list[int], list[bytes]]]
     commands: dict[str, tuple[str, str] | None]
     counters: Counters
+    maintenance: list[tuple[Maintenance, bool]] = []
 
 
 class Engine:
@@ -149,7 +157,8 @@ class Engine:
             registry, intervals, lateness or (lambda _: DEFAULT_LATENESS), self._number, self._schedule
         )
         self._next_no = 0
-        self._heap: list[tuple[Micros, int, Alarm | Watch | Edge]] = []
+        self._heap: list[tuple[Micros, int, Target]] = []
+        self._windows = Windows()
         self._edges: dict[Schedule, Edge] = {}
         self._asked: dict[str, set[str | None]] = {}  # rules whose alarms others ask for → whom it concerns
         self._up: dict[str, int] = {}  # of these: how many alarms stand
@@ -304,6 +313,8 @@ class Engine:
                 self._fall_silent(target, at, out, late)
             elif type(target) is Edge:
                 self._turn(target, at, out, late)
+            elif type(target) is Windows:
+                self._maintain(at, out, late)
         if to > self.now:
             self.now = to
 
@@ -321,11 +332,13 @@ class Engine:
             for alarm in asset.alarms.values():
                 alarm.leap(by)
 
-    def _due(self, target: Alarm | Watch | Edge) -> Micros | None:
+    def _due(self, target: Target) -> Micros | None:
         if type(target) is Watch:
             return target.due(self._silences.deaf)
         if type(target) is Edge:
             return target.at if self._edges.get(target.schedule) is target else None
+        if type(target) is Windows:
+            return target.due()
         assert type(target) is Alarm
         asset = self._assets[target.asset]
         index = asset.plan.by_rule.get(target.rule)
@@ -334,7 +347,7 @@ class Engine:
         check = asset.plan.checks[index]
         return target.due(check.rule, check.rungs)
 
-    def _schedule(self, target: Alarm | Watch | Edge, due: Micros | None) -> None:
+    def _schedule(self, target: Target, due: Micros | None) -> None:
         """At most one useful entry a target: a later deadline waits for the earlier entry to look again."""
         if due is not None and (target.scheduled is None or due < target.scheduled):
             target.scheduled = due
@@ -636,7 +649,8 @@ class Engine:
                 alarm = asset.alarms.get(check.rule.id) or self._new_alarm(asset, check)
                 evidence = Evidence(*check.evidence(asset, reached - 1))
                 level = check.rungs[reached - 1].level
-                out.extend(alarm.happen(check.rule, level, now, evidence, self._standing_causes(asset, check.rule)))
+                causes = self._standing_causes(asset, check.rule)
+                out.extend(alarm.happen(check.rule, level, now, evidence, causes, self._windows.open.get(asset.id)))
                 self._schedule(alarm, alarm.due(check.rule, check.rungs))
 
     def _settle(
@@ -655,10 +669,13 @@ class Engine:
         if alarm.matured(rungs, now) != alarm.on:
             raising = alarm.on == 0
             causes = self._standing_causes(asset, check.rule) if raising else ()
+            away = self._windows.open.get(asset.id) if raising else None
             out.extend(
-                alarm.settle(check.rule, rungs, now, lambda rung: Evidence(*check.evidence(asset, rung)), causes, late)
+                alarm.settle(
+                    check.rule, rungs, now, lambda rung: Evidence(*check.evidence(asset, rung)), causes, late, away
+                )
             )
-        out.extend(alarm.timed(check.rule, now, late))
+        out.extend(alarm.timed(check.rule, now, late, self._windows.open.get(asset.id)))
         if alarm.record.order is not None:
             self._verify(asset, check, alarm, now, out, late)
         self._after(asset, check, alarm, now, out, late, stood)
@@ -843,6 +860,9 @@ class Engine:
         out.append(CommandDone(command, at, refused))
 
     def _obey(self, command: Command, at: Micros, out: list[Event]) -> None:
+        if command.name in (CommandName.MAINTENANCE, CommandName.END_MAINTENANCE):
+            self._obey_about_asset(command, at, out)
+            return
         asset_id, _, rule_id = command.alarm_id.rpartition("/")
         asset = self._assets.get(asset_id)
         alarm = asset.alarms.get(rule_id) if asset is not None else None
@@ -854,11 +874,74 @@ class Engine:
         if check is None:
             out.append(alarm.obey(None, command, at, scene=scene))
             return
+        if command.name is CommandName.IN_SERVICE and asset_id in self._windows.open:
+            raise CommandRefused("not_allowed", f"{asset_id} is under maintenance: end that")
         stood = alarm.stands
         is_true = command.name is CommandName.FORCE_CLEAR and check.rungs[0].raises(asset) is True
         out.append(alarm.obey(check.rule, command, at, is_true, scene))
         self._verify(asset, check, alarm, at, out, False)
         self._after(asset, check, alarm, at, out, False, stood)
+
+    # -- maintenance --------------------------------------------------------------------------------------------------
+
+    def maintenance_of(self, asset: str) -> list[Maintenance]:
+        """The windows of an asset that are planned or open, the next one first."""
+        return self._windows.of(asset)
+
+    def _obey_about_asset(self, command: Command, at: Micros, out: list[Event]) -> None:
+        """Put an asset under maintenance, now or later; or end that (argument ``id``, or the one that is open)."""
+        if self.registry.asset(command.alarm_id) is None:
+            raise CommandRefused("not_found", f"there is no asset {command.alarm_id}")
+        if command.name is CommandName.MAINTENANCE:
+            window = maintenance.asked_for(command, at)
+            self._windows.add(window)
+            out.append(MaintenanceChanged(at, window))
+            self._maintain(at, out, False)
+            return
+        wanted = command.arguments.get("id")
+        windows = self._windows.of(command.alarm_id)
+        found = next((w for w in windows if (self._windows.has_begun(w) if wanted is None else w.id == wanted)), None)
+        if found is None:
+            raise CommandRefused("not_found", f"{command.alarm_id} has no such maintenance, or it is over")
+        self._end(found, at, out, by=command.by, why=command.why)
+        self._schedule(self._windows, self._windows.due())
+
+    def _maintain(self, at: Micros, out: list[Event], late: bool) -> None:
+        """Windows begin and end, each at its own time."""
+        while (window := self._windows.next(at)) is not None:
+            if self._windows.has_begun(window):
+                self._windows.end(window)  # its alarms know the end themselves
+                out.append(MaintenanceChanged(at, structs.replace(window, ended_at=window.until)))
+            else:
+                self._begin(window, at, out, late)
+        self._schedule(self._windows, self._windows.due())
+
+    def _begin(self, window: Maintenance, at: Micros, out: list[Event], late: bool) -> None:
+        """T22 for every alarm of the asset that stands or waits for somebody."""
+        away = self._windows.begin(window)
+        for asset, check, alarm in self._alarms_in_force(window.asset):
+            step = alarm.take_out(at, away, late)
+            if step is not None:
+                out.append(step)
+                self._after(asset, check, alarm, at, out, late, alarm.stands)
+
+    def _end(self, window: Maintenance, at: Micros, out: list[Event], *, by: str, why: str | None) -> None:
+        """A person ends it before its time, or calls it off: T23 for what it took out."""
+        self._windows.end(window)
+        out.append(MaintenanceChanged(at, structs.replace(window, ended_at=at, ended_by=by)))
+        for asset, check, alarm in self._alarms_in_force(window.asset):
+            away = alarm.record.out_of_service
+            if away is not None and away.maintenance == window.id:
+                out.append(alarm.bring_back(check.rule, at, by=by, why=why))
+                self._after(asset, check, alarm, at, out, False, alarm.stands)
+
+    def _alarms_in_force(self, asset_id: str) -> list[tuple[AssetState, Check, Alarm]]:
+        asset = self._assets.get(asset_id)
+        if asset is None:
+            return []
+        plan = asset.plan
+        found = ((plan.by_rule.get(rule), alarm) for rule, alarm in asset.alarms.items())
+        return [(asset, plan.checks[index], alarm) for index, alarm in found if index is not None]
 
     # -- assets and rules ---------------------------------------------------------------------------------------------
 
@@ -1051,10 +1134,14 @@ class Engine:
 
     # -- snapshots ----------------------------------------------------------------------------------------------------
 
-    def adopt(self, records: Iterable[AlarmRecord], at: Micros) -> None:
-        """Take over what a store knows of alarms when there is no snapshot: the records as they are, with a timer run
-        out where one stands; points, pending timers and the memory of packets begin anew. For a new engine only."""
+    def adopt(self, records: Iterable[AlarmRecord], at: Micros, windows: Iterable[Maintenance] = ()) -> None:
+        """Take over what a store knows of alarms and of maintenance when there is no snapshot: the records as they are,
+        with a timer run out where one stands; points, pending timers and the memory of packets begin anew. For a new
+        engine only."""
         self.advance(at, [])
+        # Whether one has begun is seen from its alarms: what it took out, it takes out no second time.
+        self._windows.load((window, False) for window in windows)
+        self._schedule(self._windows, self._windows.due())
         for record in records:
             asset = self._assets.get(record.asset)
             index = asset.plan.by_rule.get(record.rule) if asset is not None else None
@@ -1109,6 +1196,7 @@ class Engine:
             self._packets.dump(),
             self._commands,
             self.counters,
+            self._windows.dump(),
         )
         return msgspec.msgpack.encode(saved)
 
@@ -1127,6 +1215,8 @@ class Engine:
         self._packets = Packets()
         if saved.hashes == _HASHES:  # else a redelivery of what came before the restart is seen as new
             self._packets.load(saved.packets)
+        self._windows = Windows()
+        self._windows.load(saved.maintenance)
         self._silences.load(saved.deaf, saved.devices)
         for kept in saved.assets:
             asset = self._assets[kept.id] = AssetState(kept.id, Plan())
@@ -1148,6 +1238,7 @@ class Engine:
         self._heap = []
         self._silences.schedule_all()
         self._set_edges()
+        self._schedule(self._windows, self._windows.due())
         for alarm in saved.alarms:
             alarm.scheduled = None
             self._schedule(alarm, self._due(alarm))

@@ -411,10 +411,13 @@ class CommandName(StrEnum):
     VERIFY = "verify"
     RETURN = "return"
     CLOSE = "close"
+    MAINTENANCE = "maintenance"  # addressed to an asset, as the next one
+    END_MAINTENANCE = "end-maintenance"
 
 
 class Command(msgspec.Struct, frozen=True):
-    """What a person asks for. ``command_id`` makes it once-only; ``rev`` is what the person saw (None: any)."""
+    """What a person asks for, of an alarm (or, where the name says so, of an asset). ``command_id`` makes it once-only;
+    ``rev`` is what the person saw (None: any)."""
 
     command_id: str
     name: CommandName
@@ -441,8 +444,17 @@ class AssetsChanged(msgspec.Struct, frozen=True):
     payload: bytes
 
 
+class MaintenanceChanged(msgspec.Struct, frozen=True):
+    """A window was planned, has been called off, or is over."""
+
+    at: Micros
+    window: Maintenance
+
+
 # Messages are in a module that builds on this one.
-Event: TypeAlias = "Transition | FrameRejected | CommandDone | AssetsChanged | Message | MessagesWithdrawn"
+Event: TypeAlias = (
+    "Transition | FrameRejected | CommandDone | AssetsChanged | MaintenanceChanged | Message | MessagesWithdrawn"
+)
 
 
 class Asset(msgspec.Struct, frozen=True):

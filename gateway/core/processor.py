@@ -31,6 +31,7 @@ from gateway.core.model import (
     Frame,
     FrameKind,
     FrameRejected,
+    Maintenance,
     Micros,
     Quality,
     Reading,
@@ -380,6 +381,7 @@ class Processor:
         devices: Sequence[Device],
         records: Sequence[AlarmRecord],
         at: Micros,
+        maintenance: Sequence[Maintenance] = (),
     ) -> None:
         """Go on from what the store knows at ``position``, when no snapshot can be read and the journal no longer
         begins at the beginning. Assets, alarms and their numbers are whole; current values come with the next
@@ -387,7 +389,7 @@ class Processor:
         self.registry.upsert(assets, devices)
         self.configuration = configuration
         self.engine = self._new_engine(configuration)
-        self.engine.adopt(records, at)
+        self.engine.adopt(records, at, maintenance)
         self.escalations.use(configuration.routing, configuration.rules, [])
         self._told = self.escalations.adopt(records, at)
         self.decoder = Decoder(self.registry, configuration.profiles, self.counters, self.sessions)

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from gateway.core.model import HOUR, AlarmRecord, Asset, Device, IsaState, Level, Micros, Transition
+from gateway.core.model import HOUR, AlarmRecord, Asset, Device, IsaState, Level, Maintenance, Micros, Transition
 from gateway.core.notification import Message
 
 Item = TypeVar("Item")
@@ -74,6 +74,12 @@ class WorkFilter(msgspec.Struct, frozen=True):
     scope: Scope = EVERYWHERE
 
 
+class MaintenanceState(StrEnum):
+    PLANNED = "planned"
+    OPEN = "open"
+    ENDED = "ended"
+
+
 class PhotoRow(msgspec.Struct, frozen=True):
     """A photo of what a crew saw at an alarm. ``id`` is the SHA-256 of its content."""
 
@@ -122,6 +128,7 @@ class Known(msgspec.Struct, frozen=True):
     assets: list[Asset]
     devices: list[Device]
     alarms: list[AlarmRecord]
+    maintenance: list[Maintenance] = []  # that is not over
 
 
 class RejectedRow(msgspec.Struct, frozen=True):

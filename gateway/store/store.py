@@ -253,7 +253,7 @@ class Store:
         while True:
             alarms += page.items
             if page.cursor is None:
-                return Known(self._configuration, assets, devices, alarms)
+                return Known(self._configuration, assets, devices, alarms, await self.work.open_maintenance())
             page = await self.alarms(AlarmFilter(), MAX_PAGE, page.cursor)
 
     async def rejected(

@@ -1,4 +1,4 @@
-"""Work in the field as people look at it: whose it is, its steps, the photos of what the crews saw."""
+"""Work in the field as people look at it: whose it is, its steps, maintenance, the photos of what the crews saw."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from gateway.core.model import AlarmRecord, Micros, Transition
-from gateway.core.records import Page, PhotoRow, Scope, WorkFilter
+from gateway.core.model import AlarmRecord, Maintenance, Micros, Transition
+from gateway.core.records import EVERYWHERE, MaintenanceState, Page, PhotoRow, Scope, WorkFilter
 from gateway.store import dialect, schema
 from gateway.store.queries import decode_cursor, encode_cursor, within
 from gateway.store.text import clean
@@ -45,6 +45,31 @@ class Work:
         statement = sa.select(table.c.document).where(table.c.alarm_id == alarm_id, table.c.cause.startswith("W"))
         statement = statement.order_by(table.c.rev.desc()).limit(limit)
         return await self._read(lambda c: [_TRANSITION.decode(text) for text in c.execute(statement).scalars()])
+
+    # ------------------------------------------------------------------ maintenance
+
+    async def maintenance(
+        self,
+        state: MaintenanceState | None,
+        asset: str | None,
+        now: Micros,
+        limit: int,
+        cursor: str | None = None,
+        scope: Scope = EVERYWHERE,
+    ) -> Page[Maintenance]:
+        """Windows in a state (None: planned or open), the latest end first."""
+        return await self._read(lambda c: _windows(c, state, asset, now, limit, cursor, scope))
+
+    async def maintenance_by_id(self, id_: str) -> Maintenance | None:
+        table = schema.maintenance
+        statement = sa.select(table).where(table.c.id == id_)
+        return await self._read(lambda c: next(map(_window, c.execute(statement)), None))
+
+    async def open_maintenance(self) -> list[Maintenance]:
+        """Every window that is not over, planned ones too."""
+        table = schema.maintenance
+        statement = sa.select(table).where(table.c.ended_at.is_(None)).order_by(table.c.since, table.c.id)
+        return await self._read(lambda c: [_window(row) for row in c.execute(statement)])
 
     # ------------------------------------------------------------------ photos
 
@@ -92,6 +117,40 @@ def _orders(connection: sa.Connection, wanted: WorkFilter, limit: int, cursor: s
     items = [_RECORD.decode(row.record) for row in rows[:limit]]
     more = len(rows) > limit
     return Page(items, encode_cursor([rows[limit - 1].changed_at, rows[limit - 1].alarm_id]) if more else None)
+
+
+def _windows(
+    connection: sa.Connection,
+    state: MaintenanceState | None,
+    asset: str | None,
+    now: Micros,
+    limit: int,
+    cursor: str | None,
+    scope: Scope,
+) -> Page[Maintenance]:
+    table = schema.maintenance
+    over = table.c.ended_at.is_not(None)
+    statement = sa.select(table).where(over if state is MaintenanceState.ENDED else ~over)
+    if state is MaintenanceState.OPEN:
+        statement = statement.where(table.c.since <= now)
+    elif state is MaintenanceState.PLANNED:
+        statement = statement.where(table.c.since > now)
+    if asset is not None:
+        statement = statement.where(table.c.asset == asset)
+    if scope:
+        statement = statement.where(within(scope, table.c.asset))
+    if cursor is not None:
+        until, id_ = decode_cursor(cursor, (int, str))
+        same = sa.and_(table.c.until == until, table.c.id > id_)
+        statement = statement.where(sa.or_(table.c.until < until, same))
+    rows = connection.execute(statement.order_by(table.c.until.desc(), table.c.id).limit(limit + 1)).all()
+    more = len(rows) > limit
+    last = encode_cursor([rows[limit - 1].until, rows[limit - 1].id]) if more else None
+    return Page([_window(row) for row in rows[:limit]], last)
+
+
+def _window(row: Any) -> Maintenance:
+    return Maintenance(**row._mapping)
 
 
 _OF_A_PHOTO = [column for column in schema.photos.c if column is not schema.photos.c.content]

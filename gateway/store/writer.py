@@ -16,6 +16,8 @@ from gateway.core.model import (
     Event,
     FrameRejected,
     IsaState,
+    Maintenance,
+    MaintenanceChanged,
     Transition,
 )
 from gateway.core.notification import Message, MessagesWithdrawn
@@ -51,6 +53,9 @@ class EventWriter:
         self._audit = dialect.upsert(kind, schema.audit, key=("once",), keep=True)
         self._asset = dialect.upsert(kind, schema.assets, key=("asset",))
         self._device = dialect.upsert(kind, schema.devices, key=("device",))
+        self._maintenance = dialect.upsert(
+            kind, schema.maintenance, key=("id",), where=lambda excluded: schema.maintenance.c.ended_at.is_(None)
+        )
         self._reject = dialect.upsert(kind, schema.rejected, key=("position", "index"), keep=True)
 
     def write(
@@ -85,6 +90,8 @@ class EventWriter:
                         connection.execute(self._outbox, outbox)
                         outbox = []
                     withdraw(connection, event.keys, event.at, event.why)
+                case MaintenanceChanged():
+                    connection.execute(self._maintenance, _maintenance_row(event.window))
                 case AssetsChanged():
                     self._assets_changed(connection, event)
                 case _:
@@ -240,6 +247,11 @@ def _message_row(message: Message) -> dict[str, Any]:
         "due_at": message.at,
         "message": _JSON.encode(message).decode(),
     }
+
+
+def _maintenance_row(window: Maintenance) -> dict[str, Any]:
+    row = msgspec.structs.asdict(window)
+    return row | {"reason": clean(window.reason, 2000), "work": clean(window.work, 200), "by": clean(window.by, 200)}
 
 
 def _command_row(done: CommandDone) -> dict[str, Any]:

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gateway.core import plan
-from gateway.core.model import AlarmRecord, Asset, CommandName, Condition, IsaState, Quality, Shelve, Transition
+from gateway.core.model import (
+    AlarmRecord,
+    Asset,
+    CommandName,
+    Condition,
+    IsaState,
+    MaintenanceChanged,
+    Quality,
+    Shelve,
+    Transition,
+)
 from tests.core.street import START, Street
 
 RULES = """
@@ -159,6 +169,7 @@ steps = st.lists(
                 ),
             ),
             st.tuples(st.just("job"), st.sampled_from(ALARMS), st.just(0)),
+            st.tuples(st.just("window"), st.sampled_from(ROADS), st.sampled_from([0, 15, 70])),
             st.tuples(st.just("deaf"), st.just(""), st.sampled_from([5, 60, 300])),
             st.tuples(st.just("nothing"), st.just(""), st.just(0)),
         ),
@@ -194,6 +205,10 @@ def play(town: Street, at: float, step: tuple[str, Any, Any]) -> None:
         case "job":  # the whole of it, up to where the readings decide
             for name in (CommandName.DISPATCH, CommandName.ACCEPT, CommandName.DONE):
                 play(town, at, ("do", whom, name))
+        case "window":  # maintenance that begins so much later; or the end of what is open
+            since = START + round((at + what) * 1e6)
+            if town.do(at, CommandName.MAINTENANCE, whom, why="because", work="order 7", since=since, seconds=90):
+                town.do(at, CommandName.END_MAINTENANCE, whom)
         case "deaf":
             town.at(at)
             town.engine.blind(town.engine.now, START + round((at + what) * 1e6))
@@ -274,6 +289,22 @@ def test_law_4_what_is_shelved_or_suppressed_is_recorded_and_tells_nobody(script
         if step.record.shelve is not Shelve.UNSHELVED:
             assert step.record.unshelve_at is not None
             assert step.record.unshelve_at > step.at - 1
+
+
+@given(steps)
+def test_while_an_asset_is_under_maintenance_nobody_is_told_of_it(script: Script) -> None:
+    town = told(script)
+    windows = {event.window.id: event.window for event in town.events if isinstance(event, MaintenanceChanged)}
+    for window in windows.values():
+        end = window.until if window.ended_at is None else window.ended_at
+        assert window.by
+        assert window.reason
+        assert end <= window.until
+        for step in town.transitions:
+            if step.record.asset == window.asset and window.since < step.at < end:
+                assert not step.notify
+                raised = step.cause in ("T3", "T7", "T8", "T26")
+                assert step.to_state is IsaState.OOSRV or not raised
 
 
 @given(steps)

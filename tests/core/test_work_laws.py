@@ -32,6 +32,7 @@ steps = st.lists(
             st.tuples(st.just("rssi"), ROADS, st.sampled_from([-90.0, -40.0])),
             st.tuples(st.just("bad"), ROADS, st.sampled_from([Quality.BAD, Quality.UNCERTAIN])),
             st.tuples(st.just("late"), ROADS, depths),
+            st.tuples(st.just("window"), ROADS, st.sampled_from([0, 15, 70])),
             st.tuples(st.just("deaf"), st.just(""), st.sampled_from([5, 60, 300])),
         ),
     ),

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from gateway.config.assets import load_asset_files
 from gateway.config.base_map import load_base_map
-from gateway.config.bundle import case_files, load_configuration
+from gateway.config.bundle import RULES, case_files, load_configuration
+from gateway.config.case_standard import missing_standards
 from gateway.config.profile_cases import run_all_cases
 from gateway.config.settings import Settings, load_settings
+from gateway.config.shipped import shipped
 from gateway.errors import ConfigError, Mistake
 from gateway.sources.broker import loss_window
 
@@ -55,6 +57,8 @@ def check_everything(config: Path | None) -> CheckReport:
     except ConfigError as error:
         report.mistakes += error.mistakes
         return report
+    rule_folders = (shipped("rules"), *settings.rules, settings.data / RULES)
+    report.mistakes += missing_standards(configuration.rules, rule_folders)
     routing = configuration.routing
     report.counts = {"profiles": len(configuration.profiles), "rules": len(configuration.rules)}
     if settings.routes is not None:

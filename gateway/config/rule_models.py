@@ -59,8 +59,15 @@ def _texts(value: Any) -> Any:
     return {"en": value} if isinstance(value, str) else value
 
 
+def _code(value: Any) -> Any:
+    if isinstance(value, (int, float)):
+        raise ValueError(f"write it in quotes, zeros get lost else: {str(value)!r}")
+    return value
+
+
 DelayField = Annotated[Delay, BeforeValidator(_delay, json_schema_input_type=str | float)]
 DurationField = Annotated[Micros, BeforeValidator(_duration, json_schema_input_type=str | float)]
+CodeField = Annotated[str, BeforeValidator(_code, json_schema_input_type=str), Field(pattern=r"^[0-9A-Za-z-]{0,16}$")]
 LevelField = Annotated[Level, BeforeValidator(_level, json_schema_input_type=Literal["I", "II", "III", "IV"])]
 
 
@@ -91,6 +98,20 @@ class SlaModel(Strict):
     respond: DurationField | None = None
     resolve: DurationField | None = None
     clock: Literal["urgent", "working_hours", "working_days", "natural_days"] = "urgent"
+
+
+class CaseClassModel(Strict):
+    major: CodeField = ""
+    minor: CodeField = ""
+
+
+class StandardModel(Strict):
+    opened_when: TextField
+    closed_when: TextField
+    supervised_by: TextField
+    responsible: TextField
+    case_class: CaseClassModel = CaseClassModel()
+    source: str = ""
 
 
 class RealarmModel(Strict):
@@ -140,6 +161,7 @@ class RuleModel(Strict):
     notify: list[str] = []
     sla: SlaModel | None = None
     case: bool = False
+    standard: StandardModel | None = None
     enabled: bool = True
     source: str = ""
     schedule: ScheduleModel | list[ScheduleModel] | None = None

@@ -33,8 +33,10 @@ from gateway.config.rule_models import (
     ShareModel,
     SilentBodyModel,
     SilentModel,
+    StandardModel,
     StandsBodyModel,
     StandsModel,
+    TextModel,
     WindowBodyModel,
     WindowModel,
 )
@@ -69,6 +71,7 @@ from gateway.core.rule import (
     Side,
     Silent,
     Sla,
+    Standard,
     Stands,
     Step,
     Window,
@@ -151,6 +154,8 @@ class RuleReader:
             self._check_event(model, when)
         if model.shadow_of is not None and not model.shadow:
             self.say((*path, "shadow_of"), "only a rule with `shadow: true` is compared with another")
+        if model.standard is not None:
+            self._check_standard(model.standard, (*path, "standard"))
         schedule = self._schedule(model.schedule, (*path, "schedule"))
         if when is None or self.mistakes:
             return None
@@ -183,6 +188,7 @@ class RuleReader:
             notify=tuple(model.notify),
             sla=Sla(model.sla.respond, model.sla.resolve, model.sla.clock) if model.sla is not None else None,
             case=model.case,
+            standard=_standard(model.standard) if model.standard is not None else None,
             schedule=schedule,
             realarm=Realarm(model.realarm.after, model.realarm.times) if model.realarm is not None else None,
             chatter=Chatter(model.chatter.activations, model.chatter.within),
@@ -208,6 +214,11 @@ class RuleReader:
         delayed = model.on_delay.time or model.on_delay.readings > 1 or any(step.on_delay for step in steps(when))
         if delayed or model.off_delay or model.clear_when is not None:
             self.say((*self.path, "event"), "an event without a return has no delays and no `clear_when`")
+
+    def _check_standard(self, model: StandardModel, path: Path) -> None:
+        for name in ("opened_when", "closed_when", "supervised_by", "responsible"):
+            if not any(text.strip() for text in _both(getattr(model, name))):
+                self.say((*path, name), "must say something")
 
     # -- conditions ---------------------------------------------------------------------------------------------------
 
@@ -788,6 +799,23 @@ def _step(shape: LeafModel | LimitBodyModel, limit: Number = ZERO) -> Step:
         shape.off_delay,
         shape.source,
     )
+
+
+def _standard(model: StandardModel) -> Standard:
+    return Standard(
+        _both(model.opened_when),
+        _both(model.closed_when),
+        _both(model.supervised_by),
+        _both(model.responsible),
+        model.case_class.major,
+        model.case_class.minor,
+        model.source,
+    )
+
+
+def _both(text: TextModel) -> tuple[str, str]:
+    """In Chinese and English; what was said in one language stands for the other."""
+    return text.zh or text.en, text.en or text.zh
 
 
 def _at_level(condition: Condition, level: Level) -> Condition | None:

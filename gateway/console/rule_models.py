@@ -50,9 +50,29 @@ class AssetLimitOut(LimitOut):
     rule: str
 
 
+class CaseClassView(Out):
+    major: str
+    minor: str
+
+
+class StandardView(Out):
+    """The row of the city's standard for cases: 立案条件, 结案条件, 监管主体, 责任主体, and the 处置时限 (``resolve_s``
+    on the rule's clock, as its ``sla`` says)."""
+
+    opened_when: Title
+    closed_when: Title
+    supervised_by: Title
+    responsible: Title
+    resolve_s: float | None
+    clock: Literal["urgent", "working_hours", "working_days", "natural_days"] | None
+    case_class: CaseClassView
+    source: str
+
+
 class RuleView(Out):
     """A rule in force. ``part_of``: it is the instrument alarm of that rule, and has no text and no ``rev`` of its own.
-    ``standing`` and ``raised_24h`` count alarms of assets that the caller may see."""
+    ``case``: its alarms become cases on the city's platform. ``standing`` and ``raised_24h`` count alarms of assets
+    that the caller may see."""
 
     rule: str
     title: Title
@@ -67,6 +87,8 @@ class RuleView(Out):
     consequence: str
     response: Title
     notify: list[str]
+    case: bool
+    standard: StandardView | None
     origin: Literal["shipped", "site", "console"]
     file: str
     line: int | None

@@ -326,11 +326,32 @@ def _rule(found: RuleInForce, more: More) -> dict[str, Any]:
         "consequence": rule.consequence,
         "response": {"zh": rule.response_zh, "en": rule.response_en},
         "notify": list(rule.notify),
+        "case": rule.case,
+        "standard": _standard(rule),
         "origin": found.origin.value,
         "file": rule.file,
         "line": rule.line,
         "rev": found.rev,
         **more(rule.id),
+    }
+
+
+def _standard(rule: Rule) -> dict[str, Any] | None:
+    found = rule.standard
+    if found is None:
+        return None
+    texts = {
+        "opened_when": found.opened_when,
+        "closed_when": found.closed_when,
+        "supervised_by": found.supervised_by,
+        "responsible": found.responsible,
+    }
+    limit = rule.sla.resolve if rule.sla is not None else None
+    return {name: {"zh": zh, "en": en} for name, (zh, en) in texts.items()} | {
+        "resolve_s": None if limit is None else limit / 1e6,
+        "clock": None if rule.sla is None else rule.sla.clock,
+        "case_class": {"major": found.major, "minor": found.minor},
+        "source": found.source,
     }
 
 

@@ -281,6 +281,21 @@ class Sla:
 
 
 @dataclass(frozen=True, slots=True)
+class Standard:
+    """The row of the city's standard for cases that the rule stands for (立案条件, 结案条件, 监管主体, 责任主体; the
+    处置时限 is the rule's ``sla``): texts in Chinese and in English. ``major``, ``minor``: its class in the city's
+    catalogue of components and events; "" where nobody said. ``source``: where the row comes from."""
+
+    opened_when: tuple[str, str]
+    closed_when: tuple[str, str]
+    supervised_by: tuple[str, str]
+    responsible: tuple[str, str]
+    major: str = ""
+    minor: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Realarm:
     """T11: an acknowledged alarm that is still active asks again ``after`` so long, at most ``times``."""
 
@@ -337,6 +352,7 @@ class Rule:
     notify: tuple[str, ...] = ()
     sla: Sla | None = None
     case: bool = False
+    standard: Standard | None = None
     source: str = ""
     file: str = ""
     line: int | None = None

@@ -4,6 +4,7 @@ order are actions of its alarm (``alarms.py``)."""
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -14,6 +15,7 @@ from gateway.console.gate import Principal, needs, principal_of, scope_of, visib
 from gateway.console.paging import Cursor, Limit, listed, page
 from gateway.console.port import ConsolePort
 from gateway.console.problems import Problem
+from gateway.core.case_clock import Calendar, deadline
 from gateway.core.model import AlarmRecord, Asset, WorkState
 from gateway.core.records import AuditRow, PhotoRow, Role, WorkFilter
 from gateway.core.work import OPEN, REJECTED
@@ -40,9 +42,18 @@ class PlaceView(models.Out):
     latitude: float | None
 
 
+class DueView(models.Out):
+    """By when somebody must respond and the alarm be resolved: the times of its rule's ``sla``, by its clock, since the
+    alarm was detected; null where the rule does not say."""
+
+    respond_by: models.Time | None
+    resolve_by: models.Time | None
+
+
 class WorkItem(models.Out):
     alarm: models.AlarmView
     place: PlaceView | None
+    due: DueView
 
 
 class PhotoView(models.Out):
@@ -80,6 +91,17 @@ def place(asset: Asset | None) -> dict[str, Any] | None:
     }
 
 
+def due(record: AlarmRecord, rule: Mapping[str, Any] | None, calendar: Calendar) -> dict[str, Any]:
+    sla, since = (rule or {}).get("sla"), record.detected_at
+    if sla is None or since is None:
+        return {"respond_by": None, "resolve_by": None}
+
+    def over(lasts: int | None) -> str | None:
+        return None if lasts is None else views.iso(deadline(sla["clock"], since, lasts, calendar))
+
+    return {"respond_by": over(sla["respond"]), "resolve_by": over(sla["resolve"])}
+
+
 def photo(row: PhotoRow) -> dict[str, Any]:
     return {
         "id": row.id,
@@ -104,7 +126,11 @@ def routes(gateway: ConsolePort) -> APIRouter:
     records = gateway.records
 
     def item(record: AlarmRecord) -> dict[str, Any]:
-        return {"alarm": views.alarm(record), "place": place(gateway.asset(record.asset))}
+        return {
+            "alarm": views.alarm(record),
+            "place": place(gateway.asset(record.asset)),
+            "due": due(record, gateway.rule(record.rule), gateway.routing.calendar),
+        }
 
     async def existing(request: Request, alarm_id: str) -> AlarmRecord:
         visible(request, gateway, alarm_id.partition("/")[0], f"alarm {alarm_id!r} yet")

@@ -192,27 +192,27 @@ def routes_test(
 ) -> None:
     """Who would be told of an alarm, when, through what and why, if nobody does anything; nothing is sent. Exit 1 when
     nobody would."""
-    from gateway import routes_report
+    from gateway import routes_report, routes_words
     from gateway.core.model import Level
 
     answer = routes_report.routes_test(alarms, config, at, Level[level.value] if level is not None else None)
     if json:
         typer.echo(jsonlib.dumps(answer, ensure_ascii=False))
     else:
-        routes_report.show_test(answer, routes_report.screen())
+        routes_words.show_test(answer, routes_words.screen())
     raise typer.Exit(0 if answer["told"] else 1)
 
 
 @routes_app.command("duty")
 def routes_duty(at: At = None, config: Config = Path("citywatch.yaml"), json: Json = False) -> None:
     """Who is on duty, why, until when, and who is next."""
-    from gateway import routes_report
+    from gateway import routes_report, routes_words
 
     answer = routes_report.routes_duty(config, at)
     if json:
         typer.echo(jsonlib.dumps(answer, ensure_ascii=False))
     else:
-        routes_report.show_duty(answer, routes_report.screen())
+        routes_words.show_duty(answer, routes_words.screen())
 
 
 profile_app = typer.Typer(help="Write a device profile.", no_args_is_help=True, rich_markup_mode=None)

@@ -114,6 +114,7 @@ class LiveUpkeep:
                 rules=[str(shipped("rules")), *map(str, settings.rules)],
                 console_rules=str(console) if console is not None else None,
                 assets=[str(file) for file in settings.assets],
+                routes=str(settings.routes) if settings.routes is not None else None,
             ),
             profiles=len(in_force.profiles) if in_force is not None else 0,
             rules=sum(1 for _ in in_force.rules) if in_force is not None else 0,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 import structlog
 from rich.console import Console
 
-from gateway import routes_report
+from gateway import routes_report, routes_words
 from gateway.cli import main
 from gateway.config.bundle import load_configuration
 from gateway.config.settings import ReceiverSettings, Settings
@@ -320,7 +322,8 @@ def test_people_read_it_in_chinese_and_english(cli: Cli) -> None:
     for words in (
         "Ⅳ 蓝 blue", "路灯不亮 Lamp out", "1号灯", "✗ floods  防汛 Floods", "类型 kind: lamp ≠ road", "✓ lamps",
         "处置时限 time to resolve  24h → 01-09 Fri 18:00", "自动派单 work given", "路灯班 Lighting crew",
-        "王强 Wang Qiang", "夜班 Night desk › 大夜 替班 standing in", "代 for 李娜 Li Na：探亲", "处置已超时 resolve overdue",
+        "王强 Wang Qiang", "夜班 Night desk › 大夜 替班 standing in", "代 for 李娜 Li Na：探亲",
+        "处置已超时 resolve overdue",
     ):  # fmt: skip
         assert words in said, words
 
@@ -408,7 +411,7 @@ def test_the_screen_of_the_example_is_drawn_on_a_narrow_terminal_too() -> None:
     assets = {"R-1": Asset("R-1", "road", road="公明大道"), "L-1": Asset("L-1", "lamp", road="公明大道")}
     answer = routes_report.explained(["R-1/road-depth", "L-1/lamp-out"], configuration, assets, NOON, None)
     out = io.StringIO()
-    routes_report.show_test(answer, Console(file=out, width=80, force_terminal=True, highlight=False))
+    routes_words.show_test(answer, Console(file=out, width=80, force_terminal=True, highlight=False))
     assert "钱海燕" in out.getvalue()
 
 
@@ -417,3 +420,30 @@ def test_a_moment_without_a_zone_is_the_sites() -> None:
     assert routes_report.moment_of("2026-01-05T12:00+08:00", "Europe/Berlin") == NOON
     with pytest.raises(ConfigError, match="not a moment"):
         routes_report.moment_of("noon", "Asia/Shanghai")
+
+
+def test_the_smallest_file_of_the_manual_tells_somebody(tmp_path: Path) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "routes.md").read_text(encoding="utf-8"), re.DOTALL)
+    smallest = next(block for block in blocks if "people:" in block and "route:" in block)
+    (tmp_path / "routes.yaml").write_text(smallest, encoding="utf-8")
+    receivers = (ReceiverSettings(name="duty-desk", url="https://x.example/h"),)
+    configuration = load_configuration(Settings(routes=tmp_path / "routes.yaml", receivers=receivers))[1]
+    road = Asset("R-1", "road")
+    assert routes_report.explained(["R-1/road-depth"], configuration, {"R-1": road}, NOON, None)["told"]
+
+
+def test_the_parts_of_the_manual_are_right(tmp_path: Path) -> None:
+    """Each block that is a part of a file, with the people it names."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "routes.md").read_text(encoding="utf-8"), re.DOTALL)
+    names = ("zhang", "li", "wang", "zhao", "feng")
+    people = "".join(f"  - {{person: {name}, channels: [{{receiver: duty-desk}}]}}\n" for name in names)
+    parts = [block for block in blocks if block.startswith(("rotas:", "calendar:"))]
+    steps_ = next(block for block in blocks if block.startswith("steps:"))
+    chief = '  - {rota: chief, shifts: [{shift: a, from: "08:00", until: "08:00", people: [zhao]}], fallback: [zhao]}\n'
+    text = f"people:\n{people}teams: [{{team: lighting, members: [person:li]}}]\n" + "".join(parts)
+    text = text.replace("rotas:\n", "rotas:\n" + chief) + "route:\n" + textwrap.indent(steps_, "  ")
+    (tmp_path / "routes.yaml").write_text(text, encoding="utf-8")
+    receivers = (ReceiverSettings(name="duty-desk", url="https://x.example/h"),)
+    routing = load_configuration(Settings(routes=tmp_path / "routes.yaml", receivers=receivers))[1].routing
+    assert len(parts) == 2
+    assert len(routing.root.steps) == 3

@@ -107,12 +107,14 @@ class MistakeView(models.Out):
 
 
 class SourcesView(models.Out):
-    """Paths. Of folders and files of one name the later ones count; ``settings`` is null for the demonstration."""
+    """Paths. Of folders and files of one name the later ones count; ``settings`` is null for the demonstration,
+    ``routes`` where nobody is told."""
 
     settings: str | None
     profiles: list[str]
     rules: list[str]
     console_rules: str | None
+    routes: str | None
     assets: list[str]
 
 
@@ -295,6 +297,7 @@ def _configuration(now: ConfigurationNow, since: int | None) -> dict[str, Any]:
             "profiles": sources.profiles,
             "rules": sources.rules,
             "console_rules": sources.console_rules,
+            "routes": sources.routes,
             "assets": sources.assets,
         },
         "profiles": now.profiles,

@@ -64,13 +64,14 @@ class Figures(msgspec.Struct, frozen=True):
 
 class Sources(msgspec.Struct, frozen=True):
     """Where the configuration comes from, as paths: the settings, folders of profiles and rules (the later ones lie
-    over the earlier), the rules changed at the console, asset files."""
+    over the earlier), the rules changed at the console, the file with the routes, asset files."""
 
     settings: str | None
     profiles: list[str]
     rules: list[str]
     console_rules: str | None
     assets: list[str]
+    routes: str | None = None
 
 
 class ConfigurationNow(msgspec.Struct, frozen=True):

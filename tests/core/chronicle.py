@@ -240,13 +240,26 @@ def evening() -> tuple[tuple[Frame, ...], ...]:
     step(5, said("cover-1", {"tilt": 21.0}), said("lamp-1", dark, kind="lamp"))  # manhole-tilted and lamp-out pend
     step(31, lambda at: control(FrameKind.TICK, b"", at))  # … and the first is raised with no further message
     step(4, lambda at: command(CommandName.ACKNOWLEDGE, "cover-1/manhole-tilted", 99, at, "c-1"))  # a stale rev
-    step(4, lambda at: command(CommandName.ACKNOWLEDGE, "cover-1/manhole-tilted", 1, at, "c-2"))
+    tilted = "cover-1/manhole-tilted"
+    done = {"why": "turned it round", "arguments": {"cause_code": "loose"}}
+    step(
+        4,
+        lambda at: command(CommandName.ACKNOWLEDGE, tilted, 1, at, "c-2"),
+        lambda at: command(CommandName.DISPATCH, tilted, None, at, "c-4", arguments={"to": "crew-1"}),
+        lambda at: command(CommandName.ACCEPT, tilted, None, at, "c-5"),
+        lambda at: command(CommandName.DONE, tilted, None, at, "c-6", **done),
+    )
     step(4, said("cover-2", {"tilt": 66.0, "cover": "open"}), raw("cover-2", b"", retained=True))
     step(9, said("cover-1", {"tilt": 30.0}, ago=20 * MINUTE))  # too late for a live alarm
     step(9, said("lamp-2", {"power": float(10**9)}, kind="lamp"), raw("lamp-2", b'{"power": NaN}', "lamp"))  # bad
     step(60, said("cover-1", {"tilt": 1.0}), lambda at: control(FrameKind.BLIND, Blind(at - 20 * SECOND), at))
     step(30, lambda at: control(FrameKind.CONFIG, b"", at, second))
-    step(1, lambda at: control(FrameKind.ASSETS, to_json([LATER[0]], [LATER[1]]), at))
+    for_an_hour = {"why": "new frame", "arguments": {"work": "W-7", "seconds": 3600}}
+    step(
+        1,
+        lambda at: control(FrameKind.ASSETS, to_json([LATER[0]], [LATER[1]]), at),
+        lambda at: command(CommandName.MAINTENANCE, "lamp-2", None, at, "c-7", **for_an_hour),
+    )
     step(9, said("cover-3", {"tilt": 17.0}), said("lamp-1", dark, kind="lamp"))  # 20 s until it is raised
     step(2 * HOUR / SECOND, lambda at: control(FrameKind.START, Start(False, "EIO"), at))  # we were away
     step(2, said("cover-3", {"tilt": 17.0}), said("lamp-1", dark, kind="lamp"))

@@ -20,6 +20,7 @@ from gateway.core.model import (
     FrameKind,
     FrameRejected,
     IsaState,
+    MaintenanceChanged,
     Quality,
     Replay,
     Replayed,
@@ -108,12 +109,13 @@ def test_the_evening_holds_what_the_replay_must_survive() -> None:
     kinds = {frame.kind for batch in evening() for frame in batch}
     assert kinds == set(FrameKind)
     causes = {t.cause for t in events(outcomes) if isinstance(t, Transition)}
-    assert causes >= {"T3", "T6", "T7", "T10"}
+    assert causes >= {"T3", "T6", "T7", "T10", "W1", "W2", "W5", "W6"}
     assert {type(event) for event in events(outcomes)} == {
         Transition,
         FrameRejected,
         CommandDone,
         AssetsChanged,
+        MaintenanceChanged,
         Message,
         MessagesWithdrawn,
     }

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from copy import deepcopy
 from datetime import date, datetime, time
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.check import check_everything
 from gateway.config.bundle import Bundle, compile_bundle, load_configuration, read_bundle
@@ -16,6 +21,7 @@ from gateway.config.routes import load_routes
 from gateway.config.rules import load_rules
 from gateway.config.settings import ReceiverSettings, Settings, SiteSettings, parse_settings
 from gateway.config.shipped import read_tree, shipped
+from gateway.config.yaml_source import plain_yaml, read_yaml
 from gateway.core.case_clock import Calendar, deadline
 from gateway.core.model import HOUR, MINUTE, AlarmRecord, Asset, Level, Micros
 from gateway.core.notification import Channel
@@ -594,3 +600,45 @@ def test_a_rota_is_made_with_the_calendar_of_the_site() -> None:
     assert isinstance(routing.rotas["night"], Rota)
     assert routing.rotas["night"].calendar == routing.calendar
     assert routing.rotas["night"].on_duty(at("2026-10-01T12:00")).shift == "day", "the site works on that day"
+
+
+# -- whatever stands there ----------------------------------------------------------------------------------------
+
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 10**12),
+    st.floats(allow_nan=True),
+    st.text(max_size=8),
+    st.sampled_from(
+        ["none", "all", "person:zhang", "rota:", ":", "I", "24:00", "2026-02-30", "1w", "-1s", "*", "[", ""]
+    ),
+    st.lists(st.sampled_from(["zhang", "rota:night", "mon", 7, None]), max_size=3),
+    st.dictionaries(st.sampled_from(["from", "until", "match", "routes", "people", "x"]), st.integers(), max_size=2),
+)
+
+
+def places(data: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    yield path
+    inner = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in inner:
+        yield from places(value, (*path, key))
+
+
+WRITTEN = read_yaml(FILE, "routes.yaml").data
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(list(places(WRITTEN))[1:]), JUNK)
+def test_anything_in_any_place_is_either_right_or_a_mistake_in_the_file(path: tuple[str | int, ...], junk: Any) -> None:
+    data = deepcopy(WRITTEN)
+    inner = data
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = junk
+    found: list[Mistake] = []
+    try:
+        load(plain_yaml(data))
+    except ConfigError as error:
+        found = error.mistakes or [Mistake("none", None, "", "an error without a mistake")]
+    assert {mistake.file for mistake in found} <= {"routes.yaml"}

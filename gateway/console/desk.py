@@ -13,7 +13,7 @@ from gateway.core.records import (
     HandoverRow,
     NoteRow,
     NotificationRow,
-    OutboxState,
+    OutboxFilter,
     Page,
     RejectedRow,
     SavedView,
@@ -27,7 +27,7 @@ class Desk(Protocol):
 
     async def entries(self, wanted: EntryFilter, limit: int, cursor: str | None = None) -> Page[Entry]: ...
     async def notifications(
-        self, state: OutboxState | None, limit: int, cursor: str | None = None, scope: Scope = EVERYWHERE
+        self, wanted: OutboxFilter, limit: int, cursor: str | None = None, scope: Scope = EVERYWHERE
     ) -> Page[NotificationRow]: ...
     async def shift_lists(self, at: Micros, scope: Scope = EVERYWHERE) -> ShiftLists: ...
     async def shelvings(self, alarm_ids: Sequence[str], before: Micros) -> dict[str, Transition]: ...

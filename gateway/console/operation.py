@@ -14,7 +14,7 @@ from gateway.console.paging import Cursor, Limit, page
 from gateway.console.port import ConsolePort
 from gateway.console.upkeep import CheckedFiles, ConfigurationNow, Figures
 from gateway.core.model import SECOND
-from gateway.core.records import AuditRow, NotificationRow, OutboxState, Role
+from gateway.core.records import AuditRow, NotificationRow, OutboxFilter, OutboxState, Role
 from gateway.errors import Mistake
 
 
@@ -229,13 +229,15 @@ def routes(gateway: ConsolePort) -> APIRouter:
     async def notifications(
         request: Request,
         state: Annotated[
-            Literal["pending", "delivered", "failed"] | None, Query(description="All when left out.")
+            Literal["pending", "delivered", "failed", "withdrawn"] | None, Query(description="All when left out.")
         ] = None,
+        alarm: Annotated[str | None, Query(max_length=200, description="About this alarm.")] = None,
+        recipient: Annotated[str | None, Query(max_length=64, description="To this person.")] = None,
         limit: Limit = 100,
         cursor: Cursor = None,
     ) -> dict[str, Any]:
         """What was, is and will be sent to receivers, newest first; pending ones also while they are being sent."""
-        wanted = OutboxState(state) if state is not None else None
+        wanted = OutboxFilter(OutboxState(state) if state is not None else None, alarm, recipient)
         return await page(desk.notifications(wanted, limit, cursor, scope_of(request)), _notification)
 
     return router

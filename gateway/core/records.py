@@ -365,6 +365,15 @@ class OutboxState(StrEnum):
     WITHDRAWN = "withdrawn"  # need not be sent any more: somebody acts, or it is over
 
 
+class OutboxFilter(msgspec.Struct, frozen=True):
+    """Which notifications: every field narrows. ``state``: pending ones also while they are sent. ``alarm``: about it;
+    of messages about many, those that name it first."""
+
+    state: OutboxState | None = None
+    alarm: str | None = None
+    recipient: str | None = None
+
+
 class NotificationRow(msgspec.Struct, frozen=True):
     """One notification for one machine (``transition``), or one message for one person (``message``), as people look at
     it. ``kind``: "transition" or a MessageKind. ``attempts`` so far; ``doubtful``: one of them may have arrived;

@@ -15,7 +15,7 @@ from gateway.core.records import (
     HandoverRow,
     NoteRow,
     NotificationRow,
-    OutboxState,
+    OutboxFilter,
     Page,
     RejectedRow,
     SavedView,
@@ -46,10 +46,10 @@ class Desk:
         return await self._read(lambda c: logbook.entries(c, wanted, limit, cursor))
 
     async def notifications(
-        self, state: OutboxState | None, limit: int, cursor: str | None = None, scope: Scope = EVERYWHERE
+        self, wanted: OutboxFilter, limit: int, cursor: str | None = None, scope: Scope = EVERYWHERE
     ) -> Page[NotificationRow]:
         """What was, is and will be sent, newest first."""
-        return await self._read(lambda c: outbox.page(c, state, limit, cursor, scope))
+        return await self._read(lambda c: outbox.page(c, wanted, limit, cursor, scope))
 
     # ------------------------------------------------------------------ shifts
 

@@ -16,6 +16,7 @@ from gateway.core.model import Level, Micros, Transition
 from gateway.core.notification import Message
 from gateway.core.records import (
     NotificationRow,
+    OutboxFilter,
     OutboxOutcome,
     OutboxRow,
     OutboxState,
@@ -216,12 +217,12 @@ def sent_to(connection: sa.Connection, recipient: str, since: Micros, limit: int
 
 
 def page(
-    connection: sa.Connection, state: OutboxState | None, limit: int, cursor: str | None, scope: Scope
+    connection: sa.Connection, wanted: OutboxFilter, limit: int, cursor: str | None, scope: Scope
 ) -> Page[NotificationRow]:
     """Notifications for people to look at, newest first; pending ones also while they are being sent."""
     steps = transitions.alias("steps")
     statement = sa.select(outbox, transitions.c.document).select_from(_WITH_TRANSITION).order_by(outbox.c.id.desc())
-    match state:
+    match wanted.state:
         case None:
             pass
         case OutboxState.FAILED:
@@ -230,7 +231,11 @@ def page(
         case OutboxState.PENDING | OutboxState.SENDING:
             statement = statement.where(_IS_OPEN)
         case OutboxState.DELIVERED | OutboxState.WITHDRAWN:
-            statement = statement.where(outbox.c.state == state.value)
+            statement = statement.where(outbox.c.state == wanted.state.value)
+    if wanted.alarm is not None:
+        statement = statement.where(outbox.c.alarm_id == wanted.alarm)
+    if wanted.recipient is not None:
+        statement = statement.where(outbox.c.recipient == wanted.recipient)
     if scope:
         mine = sa.select(steps.c.alarm_id).where(
             steps.c.alarm_id == outbox.c.alarm_id, steps.c.rev == outbox.c.rev, within(scope, steps.c.asset)

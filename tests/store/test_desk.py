@@ -28,6 +28,7 @@ from gateway.core.records import (
     Entry,
     EntryFilter,
     HandoverRow,
+    OutboxFilter,
     OutboxOutcome,
     OutboxState,
     SavedView,
@@ -308,15 +309,18 @@ async def test_notifications_by_state(store: Store) -> None:
     await store.mark([delivered, OutboxOutcome(two.id, OutboxState.FAILED, START, error="410")])
 
     async def of(state: OutboxState | None, scope: Scope = EVERYWHERE) -> list[tuple[str, str | None]]:
-        page = await store.desk.notifications(state, 10, None, scope)
+        page = await store.desk.notifications(OutboxFilter(state), 10, None, scope)
         return [(row.transition.record.asset, row.error) for row in page.items]
 
     assert len(await of(None)) == 3
     assert await of(OutboxState.FAILED) == [(two.transition.record.asset, "410")]
     assert len(await of(OutboxState.PENDING)) == len(await of(OutboxState.DELIVERED)) == 1
     assert [asset for asset, _ in await of(None, Scope(kinds=("pump",)))] == ["pump-1"]
-    page = await store.desk.notifications(None, 2)
-    assert len((await store.desk.notifications(None, 2, page.cursor)).items) == 1
+    about = await store.desk.notifications(OutboxFilter(alarm="lamp-2/lamp-out"), 10)
+    assert [row.transition.record.asset for row in about.items] == ["lamp-2"]
+    assert (await store.desk.notifications(OutboxFilter(recipient="li"), 10)).items == []
+    page = await store.desk.notifications(OutboxFilter(), 2)
+    assert len((await store.desk.notifications(OutboxFilter(), 2, page.cursor)).items) == 1
     with store._writer.connect() as connection:
         used = sa.select(schema.outbox.c.id).where(schema.outbox.c.state == sa.literal_column("'failed'"))
         text = str(used.compile(dialect=connection.dialect))

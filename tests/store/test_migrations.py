@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -16,6 +17,7 @@ from gateway.errors import ConfigError
 from gateway.store import dialect, migrate
 from gateway.store.schema import REVISION, metadata
 from gateway.store.store import Store
+from tests.console.city import START, record, step
 from tests.store.forked import forked
 
 
@@ -150,3 +152,39 @@ def test_postgresql_understands_the_same_schema_and_statements() -> None:
         assert "AUTOINCREMENT" not in text
         assert "ON CONFLICT" in text
     assert "BIGSERIAL" in str(CreateTable(metadata.tables["outbox"]).compile(dialect=target))
+
+
+async def test_the_third_schema_keeps_what_waits_in_the_outbox(tmp_path: Path) -> None:
+    """Notifications under way when the gateway is upgraded are sent afterwards, under the keys they had."""
+    from alembic import command
+
+    engine = engine_at(tmp_path)
+    document = msgspec.json.encode(step(record("lamp-1"))).decode()
+    with engine.connect() as connection:
+        config = migrate.configuration()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        connection.execute(
+            sa.text("INSERT INTO transitions VALUES ('lamp-1/lamp-out', 1, 7, 9, :d, 'lamp-1', 'lamp', 4, 'T3', NULL)"),
+            {"d": document},
+        )
+        for receiver, state in (("ops", "pending"), ("crew", "delivered"), ("desk", "sending")):
+            connection.execute(
+                sa.text(
+                    "INSERT INTO outbox (alarm_id, rev, receiver, level, state, attempts, created_at, due_at)"
+                    " VALUES ('lamp-1/lamp-out', 1, :r, 4, :s, 1, 9, 9)"
+                ),
+                {"r": receiver, "s": state},
+            )
+        connection.commit()
+    engine.dispose()
+    store = await Store.open(tmp_path)
+    assert store.schema_before == "0002"
+    [waiting] = await store.claim("ops", START, 60, 10)
+    assert (waiting.key, waiting.attempt) == ("lamp-1/lamp-out/1/ops", 2)
+    assert waiting.transition == step(record("lamp-1"))
+    assert await store.claim("crew", START, 60, 10) == []
+    await store.unclaim()
+    [in_the_air] = await store.claim("desk", START, 60, 10)
+    assert in_the_air.doubtful
+    await store.close()

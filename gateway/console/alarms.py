@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.convertors import Convertor, register_url_convertor
 
 from gateway.console import models, views
-from gateway.console.gate import Principal, principal_of, scope_of, visible
+from gateway.console.commands import Arguments, IdempotencyKey, carry_out, must_be
+from gateway.console.gate import principal_of, scope_of, visible
 from gateway.console.paging import Cursor, Limit, listed, page
 from gateway.console.port import ConsolePort
 from gateway.console.problems import Problem
-from gateway.core.model import MINUTE, AlarmRecord, Command, CommandName, IsaState, Level, Micros
-from gateway.core.records import AlarmFilter, AuditRow, Role
-from gateway.errors import CommandRefused
+from gateway.core.model import MINUTE, AlarmRecord, CommandName, IsaState, Level, Micros
+from gateway.core.records import AlarmFilter, Role
 
 
 class _AlarmId(Convertor[str]):
@@ -39,10 +37,6 @@ register_url_convertor("alarm_id", _AlarmId())
 SAMPLED: Micros = 30 * MINUTE  # how far back `why` shows readings; longer delays are seen in the chart
 MAX_SAMPLES = 200
 MAX_SAMPLED = 6  # points
-
-_KEY = re.compile(r"^[\x21-\x7e]{1,64}$")
-
-Arguments = dict[str, str | int | float | bool | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,40 +266,29 @@ def _add_action(
         alarm_id: str,
         body: Any,
         request: Request,
-        idempotency_key: Annotated[
-            str | None, Header(description="The same key again gives the same outcome, without doing it twice.")
-        ] = None,
+        idempotency_key: IdempotencyKey = None,
     ) -> dict[str, Any]:
         principal = principal_of(request)
         record = await existing(request, alarm_id)
-        try:
-            _allowed(principal, action, record)
-        except Problem as refused:
-            await _write_down(gateway, principal, action, alarm_id, refused.code)
-            raise
-        command = Command(
-            command_id=_command_id(principal, idempotency_key),
-            name=action.name,
-            alarm_id=alarm_id,
-            by=principal.name,
-            channel=principal.channel,
-            rev=body.rev,
-            why=action.why(body),
-            arguments=action.arguments(body) | {"role": principal.role.word},
-        )
-        before = await gateway.records.command(command.command_id) if idempotency_key is not None else None
-        if before is None:
+        await must_be(gateway, principal, _needed(action, record), action.name, alarm_id)
+
+        async def check() -> None:
             if action.check is not None:
                 await action.check(gateway, alarm_id, body)
-            at = (await gateway.submit(command)).at
-        elif before.name != command.name.value or before.alarm_id != alarm_id:
-            raise Problem("invalid", "this Idempotency-Key was used for something else")
-        elif before.refused is not None:
-            raise CommandRefused(*before.refused)
-        else:
-            at = before.at
+
+        command_id, at = await carry_out(
+            gateway,
+            principal,
+            idempotency_key,
+            action.name,
+            alarm_id,
+            rev=body.rev,
+            why=action.why(body),
+            arguments=action.arguments(body),
+            check=check,
+        )
         after = views.alarm(await existing(request, alarm_id))
-        return {"command_id": command.command_id, "at": views.iso(at), "alarm": after}
+        return {"command_id": command_id, "at": views.iso(at), "alarm": after}
 
     act.__annotations__["body"] = action.body
     act.__name__ = action.name.value.replace("-", "_")
@@ -323,24 +306,7 @@ def _add_action(
     )
 
 
-def _allowed(principal: Principal, action: Action, record: AlarmRecord) -> None:
-    needed = action.role
+def _needed(action: Action, record: AlarmRecord) -> Role:
     if action.name is CommandName.SHELVE and record.level is Level.I:
-        needed = Role.SUPERVISOR
-    if principal.role < needed:
-        raise Problem("forbidden", f"{action.name.value} needs the role {needed.word}; yours is {principal.role.word}")
-
-
-async def _write_down(gateway: ConsolePort, who: Principal, action: Action, alarm_id: str, outcome: str) -> None:
-    """A refusal never reaches the journal, but it is recorded with who and what."""
-    row = AuditRow(0, gateway.now(), who.name, who.channel, action.name.value, alarm_id, outcome)
-    await gateway.records.add_audit(f"refused:{secrets.token_hex(16)}", row)
-
-
-def _command_id(principal: Principal, key: str | None) -> str:
-    """Random, or the caller's own key within the caller's name: nobody can use up another one's keys."""
-    if key is None:
-        return f"api:{secrets.token_hex(16)}"
-    if not _KEY.match(key):
-        raise Problem("invalid", "Idempotency-Key: 1 to 64 visible ASCII characters")
-    return f"api:{principal.name}:{key}"
+        return Role.SUPERVISOR
+    return action.role

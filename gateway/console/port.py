@@ -27,6 +27,7 @@ from gateway.core.model import (
     CommandDone,
     Device,
     Level,
+    Maintenance,
     Micros,
     Quality,
     Transition,
@@ -41,6 +42,7 @@ from gateway.core.records import (
     AuditRow,
     CommandRow,
     Identity,
+    MaintenanceState,
     Page,
     PhotoRow,
     RejectedRow,
@@ -178,7 +180,7 @@ class Figures(Protocol):
 
 
 class Work(Protocol):
-    """Work in the field; ValueError for a cursor that is not of that list."""
+    """Work in the field, and maintenance; ValueError for a cursor that is not of that list."""
 
     async def orders(self, wanted: WorkFilter, limit: int, cursor: str | None = None) -> Page[AlarmRecord]: ...
     async def steps(self, alarm_id: str, limit: int) -> list[Transition]: ...
@@ -187,6 +189,16 @@ class Work(Protocol):
     ) -> tuple[PhotoRow, bool] | None: ...
     async def photo(self, id_: str, scope: Scope) -> tuple[PhotoRow, bytes] | None: ...
     async def photos(self, alarm_id: str) -> list[PhotoRow]: ...
+    async def maintenance(
+        self,
+        state: MaintenanceState | None,
+        asset: str | None,
+        now: Micros,
+        limit: int,
+        cursor: str | None = None,
+        scope: Scope = EVERYWHERE,
+    ) -> Page[Maintenance]: ...
+    async def maintenance_by_id(self, id_: str) -> Maintenance | None: ...
 
 
 class Records(Protocol):

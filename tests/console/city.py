@@ -22,7 +22,7 @@ from gateway.console.port import Health, OidcOptions, Part, PointView, RawRow, R
 from gateway.console.rule_port import Rulebook, Trials
 from gateway.console.server import ConsoleServer
 from gateway.console.upkeep import CheckedFiles, ConfigurationNow, Figures, FollowerNow, ReceiverNow, SinkNow, Sources
-from gateway.core import work
+from gateway.core import maintenance, work
 from gateway.core.assets_json import parse_assets, to_json
 from gateway.core.base_map import NO_BASE, BaseMap
 from gateway.core.component_code import Layout
@@ -43,6 +43,7 @@ from gateway.core.model import (
     Frame,
     FrameKind,
     Level,
+    MaintenanceChanged,
     Micros,
     Quality,
     Reading,
@@ -204,6 +205,7 @@ class SmallGateway:
     upkeep: SmallUpkeep = field(default_factory=lambda: SmallUpkeep())
     processor: Processor = field(default_factory=lambda: Processor({}))
     city: LiveCity = field(init=False)
+    windows: maintenance.Windows = field(default_factory=maintenance.Windows)
     teams: dict[str, frozenset[str]] = field(default_factory=dict)
     calls: dict[str, tuple[list[CallStatus], list[str]]] = field(default_factory=dict)
     routing: Routing = field(default_factory=Routing)
@@ -255,6 +257,8 @@ class SmallGateway:
 
     async def submit(self, command: Command) -> CommandDone:
         self.submitted.append(command)
+        if command.name in (CommandName.MAINTENANCE, CommandName.END_MAINTENANCE):
+            return await self._maintain(command)
         before = await self.store.alarm(command.alarm_id)
         assert before is not None
         if command.rev is not None and command.rev != before.rev:
@@ -276,6 +280,26 @@ class SmallGateway:
             after = msgspec.structs.replace(after, rev=before.rev + 1)
         done = CommandDone(command, self.now())
         await self.commit(step(after, before, cause, by=command.by, why=command.why), done)
+        return done
+
+    async def _maintain(self, command: Command) -> CommandDone:
+        now = self.now()
+        done = CommandDone(command, now)
+        try:
+            if command.name is CommandName.MAINTENANCE:
+                window = maintenance.asked_for(command, now)
+                self.windows.add(window)
+            else:
+                wanted = command.arguments["id"]
+                found = next((w for w in self.windows.of(command.alarm_id) if w.id == wanted), None)
+                if found is None:
+                    raise CommandRefused("not_found", "it is over")
+                self.windows.end(found)
+                window = msgspec.structs.replace(found, ended_at=now, ended_by=command.by)
+        except CommandRefused as refusal:
+            await self.commit(CommandDone(command, now, (refusal.code, str(refusal))))
+            raise
+        await self.commit(MaintenanceChanged(now, window), done)
         return done
 
     def asset(self, asset_id: str) -> Asset | None:

@@ -5,13 +5,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 
-from gateway.core.model import Frame, FrameKind, FrameRejected, Rejection, WorkOrder
+from gateway.core.model import (
+    SECOND,
+    Frame,
+    FrameKind,
+    FrameRejected,
+    Maintenance,
+    MaintenanceChanged,
+    Rejection,
+    WorkOrder,
+)
 from gateway.core.records import Role, Scope
 from tests.console.city import ASSETS, DEVICES, START, Running, record, running, step
 
@@ -71,6 +81,9 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/api/v1/alarms/{alarm_id}/calls"): Row(VIEWER, ABSENT),
     ("GET", "/api/v1/duty"): Row(VIEWER, ANY),
     ("GET", "/api/v1/crews"): Row(VIEWER, ANY),
+    ("GET", "/api/v1/maintenance"): Row(VIEWER, EMPTY),
+    ("POST", "/api/v1/maintenance"): Row(MAINTAINER, ABSENT),
+    ("POST", "/api/v1/maintenance/{id}/end"): Row(MAINTAINER, ABSENT),
     ("GET", "/api/v1/work"): Row(VIEWER, EMPTY),
     ("GET", "/api/v1/work/{alarm_id}"): Row(VIEWER, ABSENT),
     ("GET", "/api/v1/stream"): Row(VIEWER, ANY),  # what it tells: below
@@ -207,6 +220,11 @@ OTHER_BODY: dict[tuple[str, str], dict[str, Any]] = {
     ("PUT", "/api/v1/rules/{rule}"): RULE_REV,
     ("PATCH", "/api/v1/rules/{rule}"): RULE_REV,
     ("DELETE", "/api/v1/rules/{rule}"): RULE_REV,
+    ("POST", "/api/v1/maintenance"): {
+        "asset": "lamp-1",
+        "since": None,
+        "until": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
+    },
 }
 OURS = [asset.asset for asset in ASSETS] + [device.device for device in DEVICES]
 
@@ -272,6 +290,8 @@ async def something(console: Running) -> None:
     rejected = FrameRejected(9, 0, frame, Rejection("bad_payload", "not JSON", "d-1"))
     order = WorkOrder("01J", "crew-1", "li", START)
     await console.gateway.commit(step(record(work="DISPATCHED", order=order)), rejected)
+    window = Maintenance("1", "lamp-1", START, START + 60 * SECOND, "W-1", "new lamp", "li", START)
+    await console.gateway.commit(MaintenanceChanged(START, window))
     await console.gateway.store.work.add_photo("lamp-1/lamp-out", "01J", START, "li", "image/jpeg", PHOTO, 9)
     async with console.client() as client:
         signed = await client.post("/api/v1/handovers", json={"words": "lamp-1 is out"})

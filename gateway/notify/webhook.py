@@ -74,11 +74,11 @@ class SignedPost:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def post(self, body: bytes, key: str, media_type: str) -> bytes:
-        """Send ``body`` under the idempotency key ``key``; gives the answer, the first 64 kB of it. Raises Unavailable
-        (again later) or Rejected (never)."""
+    async def post(self, body: bytes, key: str, media_type: str, query: Mapping[str, str] | None = None) -> bytes:
+        """Send ``body`` under the idempotency key ``key``, with ``query`` beside what the URL says; gives the answer,
+        the first 64 kB of it. Raises Unavailable (again later) or Rejected (never)."""
         headers = {"Content-Type": media_type, "Idempotency-Key": key.encode("ascii", "backslashreplace").decode()}
-        sent = _Sent()
+        sent = _Sent(query or {})
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 addresses = await self._addresses()
@@ -116,7 +116,7 @@ class SignedPost:
             headers["X-Citywatch-Signature"] = sign(self._secret, int(time.time()), body)
         request = self._client.build_request(
             "POST",
-            self._url.copy_with(host=str(address)),
+            self._url.copy_with(host=str(address)).copy_merge_params(dict(sent.query)),
             content=body,
             headers=headers,
             extensions={"sni_hostname": self._url.raw_host.decode("ascii"), "trace": sent.trace},
@@ -156,9 +156,12 @@ class WebhookReceiver(SignedPost):
 
 
 class _Sent:
-    """Whether a request has begun to leave: ``trace`` is told by httpx's transport what it does."""
+    """One request: whether it has begun to leave (``trace`` is told by httpx's transport what it does), and what its
+    URL says besides."""
 
-    begun = False
+    def __init__(self, query: Mapping[str, str]) -> None:
+        self.query = query
+        self.begun = False
 
     async def trace(self, event: str, info: Mapping[str, object]) -> None:
         if event.endswith(".send_request_headers.started"):

@@ -24,7 +24,6 @@ from gateway.notify.message import what_happened
 from gateway.ports import Notification
 
 MOST_LONG = 3000  # characters: Telegram takes 4,096, and nobody reads more
-MOST_SHORT = 70  # one SMS with Chinese in it (UCS-2)
 NAME, TITLE, PLACE, RESPONSE, FIGURE = 40, 60, 40, 200, 40  # characters of what is foreign
 _HOUR, _DAY = 60, 24 * 60  # minutes
 
@@ -79,7 +78,7 @@ class Wording:
             link = self._links.link(notification.row, message)
             code = self._links.code(message.key) if self._codes and form is Form.SHORT else ""
         if form is Form.SHORT:
-            return Text("", speaker.short(message, link, code, notification.doubtful, most or MOST_SHORT))
+            return Text("", speaker.short(message, link, code, notification.doubtful, most or speaker.most_short))
         return speaker.long(message, link, notification.doubtful, min(most or MOST_LONG, MOST_LONG))
 
 
@@ -104,8 +103,9 @@ def _as_message(transition: Transition, key: str, language: str) -> Message:
 class _Speaker(ABC):
     """One language. The order of things is here, the words are below."""
 
-    more_than: str  # between the pieces of a short text
-    stop: str
+    between: str  # the pieces of a short text
+    stop: str  # before what to answer
+    most_short: int
 
     def __init__(self, describe: Describe, rule: RuleOf, zone: ZoneInfo) -> None:
         self._describe = describe
@@ -120,30 +120,27 @@ class _Speaker(ABC):
         if message.kind is MessageKind.CANARY or not message.lines:
             return self.canary(self.moment(message.at, message.at))
         head = self.headline(message) + (self.repeat if doubtful else "")
-        pieces = [piece for piece in self._pieces(message) if piece]
+        pieces = [piece for piece in self._pieces(message) if piece[1]]
         while True:
-            text = self.more_than.join((head, *pieces))
+            text = self.between.join((head, *(piece for _, piece in pieces)))
             text = f"{text}{self.stop}{answer}" if answer else text
             if len(text) <= most or not pieces:
                 return text
-            pieces.pop(_least_needed(pieces, self._pieces_by_need(message)))
+            pieces.remove(min(pieces))
 
-    def _pieces(self, message: Message) -> list[str]:
-        """Behind the headline, in the order in which they are read."""
+    def _pieces(self, message: Message) -> list[tuple[int, str]]:
+        """What stands behind the headline, in the order in which it is read; the smallest number is needed least."""
         first = message.lines[0]
+        time = self._times_short(first, message.at)
         if message.count > 1:
-            return [self.others(message.count - 1)]
+            return [(1, self._road(first)), (2, self.deadline_short(message) or time)]
         return [
-            self.figure_short(first),
-            self._road(first),
-            self.deadline_short(message) or self._times_short(first, message.at),
-            self.response(first),
+            (4, self.deadline_short(message)),
+            (3, self.figure_short(first)),
+            (1, self._road(first)),
+            (2, time),
+            (0, self.response(first)),
         ]
-
-    def _pieces_by_need(self, message: Message) -> list[str]:
-        """The same, the least needed first."""
-        figure, road, times, response = (self._pieces(message) + [""] * 3)[:4]
-        return [response, road, times, figure]
 
     def _road(self, line: Line) -> str:
         asset = self._describe(line.asset)
@@ -228,8 +225,11 @@ class _Speaker(ABC):
         return value + unit, "" if line.limit is None else number(line.limit) + unit
 
     def response(self, line: Line) -> str:
-        rule = self._rule(line.rule)
-        return plain(self.of_two(rule.response_zh, rule.response_en), RESPONSE) if rule is not None else ""
+        found = self._rule(line.rule)
+        if found is None:
+            return ""
+        rule = found.variant(line.asset)
+        return plain(self.of_two(rule.response_zh, rule.response_en), RESPONSE)
 
     def title(self, line: Line) -> str:
         return plain(self.of_two(line.title_zh, line.title_en) or line.rule, TITLE)
@@ -274,8 +274,6 @@ class _Speaker(ABC):
     @abstractmethod
     def link(self, link: str) -> str: ...
     @abstractmethod
-    def others(self, count: int) -> str: ...
-    @abstractmethod
     def not_listed(self, count: int) -> str: ...
     @abstractmethod
     def figure_short(self, line: Line) -> str: ...
@@ -304,8 +302,9 @@ class _Speaker(ABC):
 
 
 class _Chinese(_Speaker):
-    more_than = "，"
+    between = "，"
     stop = "。"
+    most_short = 70  # one SMS with Chinese in it (UCS-2)
     repeat = "（可能重复）"
     canary_title = "通道测试"
 
@@ -314,11 +313,11 @@ class _Chinese(_Speaker):
     UNITS: ClassVar = {"day": "天", "hour": "小时", "minute": "分钟"}
     DEADLINES: ClassVar = {"respond": "响应", "resolve": "处置完毕"}
     WORK: ClassVar = {
-        "dispatched": ("派单", "请接单并赶赴现场；不能前往请退单"),
-        "rework": ("返工", "数据核实未通过，请再次处置"),
-        "reopened": ("复发", "结案后再次报警，请再次处置"),
-        "returned": ("返工", "人工核查未通过，请再次处置"),
-        "refused": ("退单", "承接人已退单，请另行派遣"),
+        "dispatched": ("派单", "请接单并赶赴现场，不能前往请退单。"),
+        "rework": ("返工", "数据核实未通过，请再次处置。"),
+        "reopened": ("复发", "结案后再次报警，请再次处置。"),
+        "returned": ("返工", "人工核查未通过，请再次处置。"),
+        "refused": ("退单", "承接人已退单，请另行派遣。"),
     }
 
     def of_two(self, zh: str, en: str) -> str:
@@ -335,7 +334,7 @@ class _Chinese(_Speaker):
         level = f"{self.COLOURS[message.level]} {message.level.name} 级"
         what = f"{self.name(first)} {self.title(first)}"
         many = f"等 {message.count} 处" if message.count > 1 else ""
-        drill = "【演练】" if message.simulated else ""
+        drill = "演练·" if message.simulated else ""
         match message.kind:
             case MessageKind.RAISED:
                 text = f"{level}报警：{what}{many}"
@@ -381,7 +380,7 @@ class _Chinese(_Speaker):
 
     def due(self, what: str, moment: str, over: bool) -> str:
         done = self.DEADLINES.get(what, "处置完毕")
-        return f"应于 {moment} 前{done}，现已超时" if over else f"请于 {moment} 前{done}"
+        return f"时限 {moment}，仍未{done}" if over else f"请于 {moment} 前{done}"
 
     def canary(self, moment: str) -> str:
         return f"城市更夫通道测试 {moment}，一切正常，无需处理。"
@@ -393,9 +392,6 @@ class _Chinese(_Speaker):
 
     def link(self, link: str) -> str:
         return f"确认（24 小时内有效）：{link}"
-
-    def others(self, count: int) -> str:
-        return f"另有 {count} 处"
 
     def not_listed(self, count: int) -> str:
         return f"另有 {count} 处未列出，请登录查看。"
@@ -442,8 +438,9 @@ class _Chinese(_Speaker):
 
 
 class _English(_Speaker):
-    more_than = ", "
+    between = ", "
     stop = ". "
+    most_short = 140  # one SMS (GSM 7 bit) with room for the sender's name
     repeat = " (possible repeat)"
     canary_title = "Path test"
 
@@ -515,8 +512,9 @@ class _English(_Speaker):
                 return ""
 
     def due(self, what: str, moment: str, over: bool) -> str:
-        done = "respond" if what == "respond" else "be done"
-        return f"the time to {done} was over at {moment}" if over else f"{done} before {moment}"
+        if what == "respond":
+            return f"a response was due at {moment}" if over else f"respond by {moment}"
+        return f"it had to be done by {moment}" if over else f"to be done by {moment}"
 
     def canary(self, moment: str) -> str:
         return f"citywatch path test {moment}. All is well, nobody has to do anything."
@@ -528,9 +526,6 @@ class _English(_Speaker):
 
     def link(self, link: str) -> str:
         return f"Acknowledge (within 24 h): {link}"
-
-    def others(self, count: int) -> str:
-        return f"{count} more"
 
     def not_listed(self, count: int) -> str:
         return f"{count} more are not listed; sign in to see them."
@@ -582,13 +577,6 @@ _SPEAKERS: dict[str, type[_Speaker]] = {"zh": _Chinese, "en": _English}
 def _open(message: Message) -> bool:
     """Has nobody said that they act on one of them?"""
     return any(line.state is IsaState.UNACK for line in message.lines)
-
-
-def _least_needed(pieces: list[str], by_need: list[str]) -> int:
-    for piece in by_need:
-        if piece in pieces:
-            return pieces.index(piece)
-    return len(pieces) - 1
 
 
 def number(value: Value) -> str:

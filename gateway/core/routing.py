@@ -16,6 +16,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from gateway.core.case_clock import Calendar
+from gateway.core.cases import CAUSES, QUIET
 from gateway.core.model import MINUTE, AlarmRecord, Asset, Level, Micros, Transition
 from gateway.core.notification import Channel
 from gateway.core.rota import Rota
@@ -27,8 +28,8 @@ from gateway.core.schedule import Schedule
 class Feed:
     """``receivers`` get what is at least as severe as ``level`` and, where these say something, of one of ``kinds`` and
     with one of the rule's addressees (``notify``) in ``groups``. ``simulated``: they get the alarms of simulated assets
-    and no others; None: both, for what is no person. ``cases``: they get what a rule with ``case`` does, and the work
-    on it, annunciated or not."""
+    and no others; None: both, for what is no person. ``cases``: they get every step that may matter to a case
+    (``core/cases.py``) of a rule with ``case``."""
 
     receivers: tuple[str, ...]
     level: Level = Level.IV
@@ -53,7 +54,9 @@ class Feed:
 
     @staticmethod
     def _of_case(transition: Transition, rule: Rule | None) -> bool:
-        return rule is not None and rule.case and (transition.notify or transition.cause.startswith("W"))
+        if rule is None:  # removed with its file: its cases end
+            return transition.cause == "T24"
+        return rule.case and (transition.cause in QUIET or (transition.notify and transition.cause in CAUSES))
 
 
 def receivers(transition: Transition, rule: Rule | None, feeds: Iterable[Feed]) -> tuple[str, ...]:

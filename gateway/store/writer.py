@@ -9,6 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from gateway.core.assets_json import parse_assets
+from gateway.core.cases import QUIET
 from gateway.core.model import (
     AlarmRecord,
     AssetsChanged,
@@ -204,7 +205,7 @@ def _outbox_rows(
     transition: Transition, receivers: Callable[[Transition], Iterable[str]], for_simulated: frozenset[str]
 ) -> Iterable[dict[str, Any]]:
     """One row a receiver. Simulated and shadow alarms can never page a crew, whatever anybody else decides."""
-    if transition.record.shadow or not (transition.notify or transition.cause.startswith("W")):
+    if transition.record.shadow or not (transition.notify or transition.cause in QUIET):
         return
     for receiver in dict.fromkeys(receivers(transition)):
         if transition.record.simulated and receiver not in for_simulated:

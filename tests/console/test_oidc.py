@@ -51,7 +51,7 @@ async def go(client: httpx.AsyncClient) -> httpx.Response:
     """As a browser does when somebody presses the button; the last answer is ours."""
     start = await client.get("/api/v1/oidc/start")
     assert start.status_code == 303, start.text
-    async with httpx.AsyncClient(trust_env=False) as outside:
+    async with httpx.AsyncClient(trust_env=False, verify=False) as outside:
         back = await outside.get(start.headers["location"])
     return await client.get(back.headers["location"])
 
@@ -291,7 +291,7 @@ async def test_the_way_back_belongs_to_the_browser_that_went(tmp_path: Path) -> 
     """Login CSRF: a victim is sent to an attacker's answer; and the other way round."""
     async with both(tmp_path) as (console, _), page_of(console) as attacker, page_of(console) as victim:
         start = await attacker.get("/api/v1/oidc/start")
-        async with httpx.AsyncClient(trust_env=False) as outside:
+        async with httpx.AsyncClient(trust_env=False, verify=False) as outside:
             back = (await outside.get(start.headers["location"])).headers["location"]
         assert why(await victim.get(back)) == "failed"  # no cookie
         await victim.get("/api/v1/oidc/start")
@@ -306,7 +306,7 @@ async def test_state_cookie_and_code_are_good_once_together_and_for_ten_minutes(
 
         async def way_back() -> str:
             start = await client.get("/api/v1/oidc/start")
-            async with httpx.AsyncClient(trust_env=False) as outside:
+            async with httpx.AsyncClient(trust_env=False, verify=False) as outside:
                 return (await outside.get(start.headers["location"])).headers["location"]
 
         back = await way_back()

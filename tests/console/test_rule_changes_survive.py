@@ -111,15 +111,19 @@ def test_killed_at_any_instant_file_history_and_audit_agree(tmp_path: Path) -> N
                 else:
                     text = random.choice([one for one in TEXTS if now is None or one != now.text])
                     await house.rulebook.put("lamp-hot", text, None if now is None else now.rev, BY)
+                say("changed")
 
         random.seed(os.getpid())
         asyncio.run(work())
 
     before: list[RuleChangeRow] = []
-    for number in range(8):
+    for _ in range(8):
         with forked(run) as child:
             assert child.said.readline() == "begun\n"
-            time.sleep(0.2 + 0.13 * number)
+            began = time.monotonic()
+            assert child.said.readline() == "changed\n"
+            change_s = time.monotonic() - began
+            time.sleep(change_s * random.uniform(0, 2.5))
             child.kill()
         files, rows, audit, in_force = settled_at_start(tmp_path)
         newest = rows[0] if rows else None

@@ -251,7 +251,9 @@ class Gateway:
             "assets": [str(assets), *map(str, more_assets)],
         }
         self.process = GatewayProcess(folder, usual | dict(settings), folder / "data")
-        self._http = httpx.AsyncClient(trust_env=False, timeout=10, base_url=f"http://127.0.0.1:{self._port}/api/v1")
+        self._http = httpx.AsyncClient(
+            trust_env=False, verify=False, timeout=10, base_url=f"http://127.0.0.1:{self._port}/api/v1"
+        )
 
     @property
     def pid(self) -> int:
@@ -287,7 +289,7 @@ class Gateway:
         headers = {"Authorization": f"Bearer {self.token()}"}
         timeout = httpx.Timeout(10, read=60)
         async with (
-            httpx.AsyncClient(trust_env=False, timeout=timeout, headers=headers) as client,
+            httpx.AsyncClient(trust_env=False, verify=False, timeout=timeout, headers=headers) as client,
             client.stream("GET", f"{self.base_url}/api/v1/stream") as answer,
         ):
             if answer.status_code != 200:

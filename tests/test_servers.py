@@ -38,7 +38,7 @@ async def test_only_the_users_named_may_connect_and_the_acl_holds() -> None:
 
 
 async def test_what_is_written_as_line_protocol_can_be_read_back(victoria_metrics: servers.Database) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=False) as client:
         answer = await client.post(
             f"{victoria_metrics.url}/api/v2/write?precision=ms", content="lamp,asset=L1 power=95 1700000000000\n"
         )

@@ -1,37 +1,18 @@
-"""Every benchmark of the running gateway once, as small as it goes: that it works, not how fast it is."""
+"""Every benchmark of a running gateway but that of the console, as small as it goes: that it works, not how fast."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
-from bench import connections, console, ingest, latency, recovery, scale
-from bench.big_city import BigCity
-from bench.report import check
+from bench import connections, ingest, latency, recovery, scale
 from bench.stand import Stand
 from bench.trial import BareSubject
 from simulators.load import Plan
-from tests.servers import need_debian
+from tests.bench.measured import all_measured
 
-
-@pytest.fixture(autouse=True)
-def mosquitto_installed() -> None:
-    need_debian("mosquitto", "mosquitto")
-
-
-@pytest.fixture(autouse=True)
-def logs_as_they_were() -> Iterator[None]:
-    """A benchmark is a process of its own and may make its logs quiet; here others come after it."""
-    yield
-    structlog.reset_defaults()
-
-
-def _all_measured(figures: dict[str, object], targets: dict[str, str]) -> None:
-    missing = [one.name for one in check(figures, targets) if one.value is None]
-    assert not missing, f"no figure for the targets {missing}"
+pytestmark = pytest.mark.usefixtures("as_a_benchmark")
 
 
 def test_ingest_finds_a_rate_on_the_embedded_broker() -> None:
@@ -50,19 +31,19 @@ async def test_the_bare_subscriber_is_tried_in_the_same_way(tmp_path: Path) -> N
 
 def test_latency_sees_every_alarm() -> None:
     figures = latency.run(probes=10, quiet_probes=3, rate=100, devices=50)
-    _all_measured(figures, latency.TARGETS)
+    all_measured(figures, latency.TARGETS)
     assert figures["alarms"] == 10
 
 
 def test_scale_compares_two_fleets() -> None:
     figures = scale.run(few=50, many=100, rate=100, seconds=1)
-    _all_measured(figures, scale.TARGETS)
+    all_measured(figures, scale.TARGETS)
     assert figures["devices_100"]["cpu_us_per_message"] > 0
 
 
 def test_connections_are_all_held_and_every_message_is_acknowledged() -> None:
     figures = connections.run(connections=120, seconds=2)
-    _all_measured(figures, connections.TARGETS)
+    all_measured(figures, connections.TARGETS)
     assert [figures[name] for name in ("connections_missing", "lost", "not_acknowledged")] == [0, 0, 0]
     assert figures["sent"] == pytest.approx(4, abs=1)
     assert figures["broker_files"] >= 120
@@ -70,13 +51,5 @@ def test_connections_are_all_held_and_every_message_is_acknowledged() -> None:
 
 def test_recovery_kills_and_serves_again() -> None:
     figures = recovery.run(frames=500, devices=50, rate=1_000, without_snapshots=False)
-    _all_measured(figures, recovery.TARGETS)
+    all_measured(figures, recovery.TARGETS)
     assert figures["frames_in_journal"] >= 500
-
-
-def test_the_console_is_measured_in_a_browser() -> None:
-    need_debian("chromium", "chromium")
-    city = BigCity(covers=200, bridges=100, probes=100, lamps=100)
-    figures = console.run(city, probes=4, readers=3, window_s=1, loads=1)
-    _all_measured(figures, console.TARGETS)
-    assert figures["browsers"]["ended_early"] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -274,7 +275,9 @@ def test_the_shipped_rules_say_what_to_do_in_both_languages() -> None:
             assert rule.sla, rule.id
 
 
+@cache
 def shipped_stories() -> list[Story]:
+    """Read once: it takes two seconds."""
     return load_stories([shipped("rules") / "tests"])
 
 

@@ -6,12 +6,12 @@ from collections import defaultdict
 
 import pytest
 
-from gateway.config.shipped import shipped
-from gateway.config.stories import load_stories, rules_at
+from gateway.config.stories import rules_at
 from gateway.core.model import MINUTE, IsaState, Quality
 from gateway.core.storyteller import Raised, Send, StateIs, Story, TransitionsAre
+from tests.config.test_rules import shipped_stories
 
-STORIES = load_stories([shipped("rules") / "tests"])
+STORIES = shipped_stories()
 RULES = rules_at(None).rules
 # The gateway's own alarms: their readings have no source and no network between; a state that is true or false.
 OWN = "gateway-"

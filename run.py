@@ -26,8 +26,10 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -38,31 +40,39 @@ BIN = "Scripts" if os.name == "nt" else "bin"
 PYTHON = VENV / BIN / ("python.exe" if os.name == "nt" else "python")
 STAMP = VENV / "citywatch-setup"  # what was installed, in one line; written last
 LOG = VENV / "citywatch-setup.log"
+SAYING = threading.Lock()
 
-# Tests of whole gateways in processes of their own: two files of them at a time, and each file in its order.
-WHOLE = ("tests/acceptance", "tests/browser")
+# Tests of whole gateways in processes of their own: some files of them at a time, and each file in its order.
+WHOLE = ("tests/bench/test_smoke.py", "tests/bench/test_smoke_console.py", "tests/browser", "tests/acceptance")
 # These hurt, starve and time whole gateways: another test beside them would be one more fault.
 ALONE = (
     "tests/acceptance/test_clock.py",
     "tests/acceptance/test_faults.py",
     "tests/acceptance/test_modbus_faults.py",
-    "tests/bench/test_smoke.py",
     "tests/browser/test_scale.py",
     "tests/sources",
 )
 APART = [f"--ignore={one}" for one in (*WHOLE, *ALONE)]
 QUIET = [f"--ignore={one}" for one in ALONE]
-CHECKS: tuple[tuple[str, list[str]], ...] = (
-    ("ruff check", ["-m", "ruff", "check", "."]),
-    ("ruff format --check", ["-m", "ruff", "format", "--check", "."]),
-    ("mypy --strict", ["-m", "mypy"]),
-    ("lint-imports", ["-c", "import importlinter.cli; importlinter.cli.lint_imports_command()"]),
-    ("citywatch check", ["-P", "-m", "gateway", "check"]),
-    ("vue-tsc --strict", ["hatch_build.py", "check"]),
-    ("vitest", ["hatch_build.py", "test"]),
+Check = tuple[str, list[str]]
+# Two cores, two lanes; in each, one check after the other.
+LANES: tuple[tuple[Check, ...], ...] = (
+    (
+        ("ruff check", ["-m", "ruff", "check", "."]),
+        ("ruff format --check", ["-m", "ruff", "format", "--check", "."]),
+        ("mypy --strict", ["-m", "mypy"]),
+        ("lint-imports", ["-c", "import importlinter.cli; importlinter.cli.lint_imports_command()"]),
+        ("citywatch check", ["-P", "-m", "gateway", "check"]),
+    ),
+    (
+        ("vue-tsc --strict", ["hatch_build.py", "check"]),
+        ("vitest", ["hatch_build.py", "test"]),
+    ),
+)
+TESTS: tuple[Check, ...] = (
     # They wait as long as they compute: four of them keep two cores busy.
     ("pytest, four at a time", ["-m", "pytest", "-n4", "--dist=worksteal", *APART]),
-    ("pytest, two files at a time", ["-m", "pytest", "-n2", "--dist=loadfile", *WHOLE, *QUIET]),
+    ("pytest, three files at a time", ["-m", "pytest", "-n3", "--dist=loadfile", *WHOLE, *QUIET]),
     ("pytest, one at a time", ["-m", "pytest", *ALONE]),
 )
 
@@ -113,16 +123,30 @@ def main(words: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Each check in turn, up to the first that fails; with arguments, pytest alone."""
-    for name, words in [("pytest", ["-m", "pytest"])] if arguments else CHECKS:
-        print(f"── {name} " + "─" * (60 - len(name)), flush=True)
-        start = time.monotonic()
-        code = subprocess.run([PYTHON, *words, *arguments], cwd=ROOT, env=quick()).returncode
-        if code:
-            print(f"run.py: {name} failed (exit {code})", file=sys.stderr)
-            return 1
-        print(f"   {name}: passed in {time.monotonic() - start:.0f} s", flush=True)
-    return 0
+    """The checks, then the tests in turn, up to the first that fails; with arguments, pytest alone."""
+    if arguments:
+        return int(not passes("pytest", ["-m", "pytest", *arguments]))
+    with ThreadPoolExecutor(len(LANES)) as lanes:
+        passed = [*lanes.map(lambda lane: all(passes(*check, aside=True) for check in lane), LANES)]
+    return int(not (all(passed) and all(passes(*check) for check in TESTS)))
+
+
+def passes(name: str, words: list[str], aside: bool = False) -> bool:
+    """Run one check; ``aside``: what it says is shown in one piece, when it has ended."""
+    head = f"── {name} " + "─" * (60 - len(name))
+    start = time.monotonic()
+    if aside:
+        done = subprocess.run([PYTHON, *words], cwd=ROOT, env=quick(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        said = done.stdout.decode(errors="replace")
+    else:
+        print(head, flush=True)
+        done, said = subprocess.run([PYTHON, *words], cwd=ROOT, env=quick()), ""
+    end = f"   {name}: passed in {time.monotonic() - start:.0f} s\n"
+    if done.returncode:
+        end = f"run.py: {name} failed (exit {done.returncode})\n"
+    with SAYING:
+        print(f"{head}\n{said}{end}" if aside else end, end="", flush=True)
+    return not done.returncode
 
 
 def quick() -> dict[str, str]:

@@ -30,7 +30,7 @@ from gateway.clock import Clock
 from gateway.config.assets import load_asset_files
 from gateway.config.base_map import load_base_map
 from gateway.config.bundle import Bundle, compile_bundle, load_configuration, rule_origins, watched_folders
-from gateway.config.settings import MqttSettings, OidcSettings, Settings
+from gateway.config.settings import LOG, MqttSettings, OidcSettings, Settings
 from gateway.console.app import create_app
 from gateway.console.feed import Feed
 from gateway.console.pages import Pages
@@ -75,7 +75,6 @@ log = structlog.get_logger("gateway")
 SWITCH_S = (
     0.001  # how long the historian's thread may keep the deciding one waiting; Python's own 5 ms is an alarm late
 )
-LOG = "log"  # the receiver that is always there, and no person
 STOP_TIMEOUT_S = 4.0  # a stop has 5 s in all (reliability F04)
 MONITOR_S = 1.0
 ASSETS_AT_ONCE = 1_000  # a portion small enough that messages are decided between two of them

@@ -29,6 +29,7 @@ from gateway.terminal import DemoStatus, DemoView, Ledger, Step
 USER = "demo"
 OWN_LOGINS = 2  # lamps that log in as themselves, to show that it works
 SCENARIO = "evening"
+ROUTES = Path(__file__).with_name("demo_routes.yaml")
 REFRESH_S = 0.5
 FAULT_LINES = 20
 
@@ -54,7 +55,10 @@ def run_demo(options: DemoOptions) -> int:
     demo = _Demo(options, folder)
     try:
         run_simulators("assets", *demo.played, "--out", str(folder / "assets.json"), "--map-out", str(folder))
-        settings = city_settings(folder, port=options.port, mqtt_port=options.mqtt_port)
+        routes = folder / "routes.yaml"
+        if not routes.exists():  # theirs, once they have changed it
+            shutil.copyfile(ROUTES, routes)
+        settings = city_settings(folder, port=options.port, mqtt_port=options.mqtt_port, routes=routes)
         return run_gateway(settings, None, demo.begin, log_file=folder / "citywatch.log")
     finally:
         demo.end()

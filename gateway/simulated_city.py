@@ -45,6 +45,7 @@ def city_settings(
     mqtt_port: int = 0,
     rules: tuple[Path, ...] = (),
     modbus: ModbusSettings | None = None,
+    routes: Path | None = None,
 ) -> Settings:
     """A gateway for the city whose assets are in ``folder``/assets.json, and its roads in roads.geojson and
     outline.geojson if they are there, with its data below ``folder``. Port 0: any free one."""
@@ -65,6 +66,7 @@ def city_settings(
         modbus=modbus or ModbusSettings(),
         assets=(folder / "assets.json",),
         rules=rules,
+        routes=routes,
         console=ConsoleSettings(port=port, map=MapSettings(roads=roads, outline=outline)),
     )
 

@@ -17,7 +17,7 @@ from gateway.config.calendars import SITE, site_text
 from gateway.config.profiles import CASES, load_profiles
 from gateway.config.routes import country_in, load_routes
 from gateway.config.rules import load_rules
-from gateway.config.settings import Settings
+from gateway.config.settings import LOG, Settings
 from gateway.config.shipped import PROFILE_FILES, read_tree, shipped
 from gateway.config.yaml_source import MAX_BYTES
 from gateway.core.processor import Configuration
@@ -130,7 +130,7 @@ def load_configuration(settings: Settings, console: Mapping[str, str] | None = N
         bundle = msgspec.structs.replace(bundle, console=dict(sorted(console.items())))
     profiles, rules = (shipped("device_profiles"), *settings.profiles), (shipped("rules"), *settings.rules)
     routes = () if settings.routes is None else (settings.routes.parent,)
-    receivers = [receiver.name for receiver in settings.receivers]
+    receivers = [LOG, *(receiver.name for receiver in settings.receivers)]
     return bundle, compile_bundle(bundle, profiles, (*rules, settings.data / RULES), routes, receivers)
 
 

@@ -251,6 +251,9 @@ class ReceiverSettings(_Settings):
     simulated: bool = False
 
 
+LOG = "log"  # the receiver that is always there, and no person
+
+
 class SnapshotSettings(_Settings):
     """The engine's state is written after so many frames or so long, whichever comes first."""
 

@@ -219,8 +219,18 @@ class RungView(Out):
     clears_at: Time | None
 
 
+class VerifyingView(Out):
+    """Work that is said to be done. ``waits_for``: points (or devices) without a good reading since; ``still_true``:
+    what fresh readings say of the condition (null: nothing), which counts at ``decides_at`` if it lasts."""
+
+    since: Time
+    waits_for: list[str]
+    still_true: bool | None
+    decides_at: Time | None
+
+
 class ExplanationView(Out):
-    """Why an alarm stands, or does not; the deciding reason first."""
+    """Why an alarm stands, or does not; the deciding reason first. ``maintenance``: of its asset, now."""
 
     applies: bool
     stands: bool
@@ -230,6 +240,8 @@ class ExplanationView(Out):
     in_schedule: bool
     schedule_changes_at: Time | None
     silent: bool
+    verifying: VerifyingView | None
+    maintenance: OutOfServiceView | None
 
 
 class WhyView(Out):

@@ -181,6 +181,15 @@ def explanation(found: Explanation) -> dict[str, Any]:
         "in_schedule": found.in_schedule,
         "schedule_changes_at": iso_or_none(found.schedule_changes_at),
         "silent": found.silent,
+        "verifying": None
+        if found.verifying is None
+        else {
+            "since": iso(found.verifying.since),
+            "waits_for": found.verifying.waits_for,
+            "still_true": found.verifying.still_true,
+            "decides_at": iso_or_none(found.verifying.decides_at),
+        },
+        "maintenance": out_of_service(found.maintenance),
     }
 
 

@@ -18,11 +18,10 @@ from gateway.console.problems import Problem
 from gateway.core.case_clock import Calendar, deadline
 from gateway.core.model import AlarmRecord, Asset, WorkState
 from gateway.core.records import AuditRow, PhotoRow, Role, WorkFilter
-from gateway.core.work import OPEN, REJECTED
+from gateway.core.work import WAITING
 
 MAX_PHOTOS = 100  # of one alarm, all its orders together
 MAX_STEPS = 200  # of one order: most have six
-WAITING = (*sorted(OPEN), REJECTED)  # somebody must still do something
 
 SIGNATURES = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"))
 
@@ -164,7 +163,7 @@ def routes(gateway: ConsolePort) -> APIRouter:
             begin = None if since is None else views.micros(since)
         except ValueError as error:
             raise Problem("invalid", f"since: {error}") from error
-        wanted = WorkFilter(tuple(states) or WAITING, tuple(sorted(names)), begin, scope_of(request))
+        wanted = WorkFilter(tuple(states or sorted(WAITING)), tuple(sorted(names)), begin, scope_of(request))
         return await page(records.work.orders(wanted, limit, cursor), item)
 
     @router.get("/work/{alarm_id:alarm_id}", response_model=WorkDetail)

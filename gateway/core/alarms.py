@@ -634,19 +634,17 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
         """When the verdict takes effect if it lasts, or when to look again for one."""
         if not self.verifying:
             return None
-        if self.verdict is None or (self.on and not self.verdict):  # what still stands waits for its own off-delay
-            return self.look_at
-        held = self.verdict_since + self._hold(rungs)
-        return held if self.look_at is None else min(held, self.look_at)
+        held = self.decides_at(rungs)
+        if held is None or self.look_at is None:
+            return self.look_at if held is None else held
+        return min(held, self.look_at)
 
-    def _hold(self, rungs: Sequence[Rung]) -> Micros:
-        return max(work.LEAST_HOLD, rungs[0].on_delay if self.verdict else rungs[0].off_delay)
-
-    def decided(self, rungs: Sequence[Rung], now: Micros) -> bool:
-        """The verdict has lasted long enough."""
+    def decides_at(self, rungs: Sequence[Rung]) -> Micros | None:
+        """When the verdict will have lasted long enough; None while there is none, and while what still stands waits
+        for its own off-delay."""
         if self.verdict is None or (self.on and not self.verdict):
-            return False
-        return self.verdict_since + self._hold(rungs) <= now
+            return None
+        return self.verdict_since + max(work.LEAST_HOLD, rungs[0].on_delay if self.verdict else rungs[0].off_delay)
 
     def judge_work(self, now: Micros, late: bool) -> list[Transition]:
         """W6 or W7, by the verdict, which has lasted."""

@@ -55,7 +55,7 @@ from gateway.core.rule import OnBadData, Rule, RuleSet, Share, Stands, parts
 from gateway.core.schedule import Schedule
 from gateway.core.silence import SavedWatch, Silences, Touched
 from gateway.core.vocabulary import CLOCK_SKEW
-from gateway.core.why import Explanation, explain, not_applicable
+from gateway.core.why import Explanation, Verifying, explain, not_applicable
 from gateway.errors import CommandRefused
 
 DEFAULT_LATENESS: Micros = 10 * MINUTE
@@ -280,7 +280,10 @@ class Engine:
         check = asset.plan.checks[index]
         edge = self._edges.get(check.rule.schedule) if check.rule.schedule is not None else None
         in_schedule, changes_at = (True, None) if edge is None else (edge.on, edge.at)
-        return explain(asset, check, asset.alarms.get(rule_id), record, in_schedule, changes_at)
+        alarm = asset.alarms.get(rule_id)
+        verifying = self._verifying(asset, check, alarm) if alarm is not None else None
+        under = self._windows.open.get(asset_id)
+        return explain(asset, check, alarm, record, in_schedule, changes_at, self.now, verifying, under)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -711,7 +714,8 @@ class Engine:
             since = max(order.done_at, alarm.fresh_after)
             verdict = verification.verdict(asset, check, order, since, alarm.on > 0, self._counted_by, self._newest)
         alarm.weigh(now, verdict)
-        if alarm.decided(check.rungs, now):
+        decides_at = alarm.decides_at(check.rungs)
+        if decides_at is not None and decides_at <= now:
             quiet = self.quiet(asset.id)
             if verdict is False and quiet is not None and quiet > work.QUIET_INTERVALS:
                 alarm.weigh(now, None)  # nobody vouches for it any more: from the next reading on
@@ -719,6 +723,14 @@ class Engine:
                 out.extend(alarm.judge_work(now, late))
         if alarm.verifying and verification.looks(check) and (alarm.look_at is None or alarm.look_at <= now):
             alarm.look_at = now + work.LOOK_EVERY
+
+    def _verifying(self, asset: AssetState, check: Check, alarm: Alarm) -> Verifying | None:
+        """How far a verification is; None when there is none."""
+        order = alarm.record.order
+        if order is None or order.done_at is None or not alarm.verifying:
+            return None
+        waits_for = verification.unheard(asset, check, order, max(order.done_at, alarm.fresh_after), self._newest)
+        return Verifying(order.done_at, waits_for, alarm.verdict, alarm.decides_at(check.rungs))
 
     def _scene(self, asset: AssetState, check: Check | None) -> work.Scene:
         """What a command about work on an alarm of ``asset`` must know."""

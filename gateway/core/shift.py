@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 from gateway.core.model import AlarmRecord, IsaState, Level, Transition
+from gateway.core.work import WAITING
 
 MOST = 500
 
@@ -36,8 +37,8 @@ def _worst_first(record: AlarmRecord) -> tuple[int, int, str]:
 
 
 class ShiftLists:
-    """The lists of one moment; ``take`` every alarm that is not normal, chatters or is assigned. Rules on trial are
-    nobody's work."""
+    """The lists of one moment; ``take`` every alarm that is not normal, chatters, is assigned or worked on. Rules on
+    trial are nobody's work."""
 
     def __init__(self, most: int = MOST) -> None:
         self.unacknowledged = Handed(most)  # also what has gone away and still wants to be acknowledged
@@ -78,8 +79,8 @@ class ShiftLists:
 
 
 def is_open_work(record: AlarmRecord) -> bool:
-    """Somebody was told to see to it, and the occurrence is not closed."""
-    return record.assigned_to is not None and record.closed_at is None
+    """Somebody was sent and the work is not closed, or it was assigned and the occurrence is not."""
+    return record.work in WAITING or (record.assigned_to is not None and record.closed_at is None)
 
 
 def has_words(step: Transition) -> bool:

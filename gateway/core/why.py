@@ -8,7 +8,19 @@ from __future__ import annotations
 import msgspec
 
 from gateway.core.alarms import NOT_TIMING, Alarm
-from gateway.core.model import SECOND, AlarmRecord, Condition, Level, Micros, Quality, Shelve, Value
+from gateway.core.model import (
+    HOUR,
+    MINUTE,
+    SECOND,
+    AlarmRecord,
+    Condition,
+    Level,
+    Micros,
+    OutOfService,
+    Quality,
+    Shelve,
+    Value,
+)
 from gateway.core.plan import Check, Rung
 from gateway.core.points import AssetState
 
@@ -54,8 +66,20 @@ class Reason(msgspec.Struct, frozen=True):
     en: str
 
 
+class Verifying(msgspec.Struct, frozen=True):
+    """Work that is said to be done ``since`` then. ``waits_for``: points (or devices) of which no good reading came
+    since. ``still_true``: what fresh readings say of the condition, None while they say nothing; then ``decides_at`` is
+    when they close it, or send the crew again, if it lasts (None: not before the alarm's own delay is over)."""
+
+    since: Micros
+    waits_for: list[str]
+    still_true: bool | None = None
+    decides_at: Micros | None = None
+
+
 class Explanation(msgspec.Struct, frozen=True):
-    """``applies``: the rule speaks of this asset; if not, ``reasons`` says what is missing."""
+    """``applies``: the rule speaks of this asset; if not, ``reasons`` says what is missing. ``maintenance``: what the
+    asset is under now."""
 
     alarm_id: str
     applies: bool
@@ -67,6 +91,8 @@ class Explanation(msgspec.Struct, frozen=True):
     in_schedule: bool = True
     schedule_changes_at: Micros | None = None
     silent: bool = False
+    verifying: Verifying | None = None
+    maintenance: OutOfService | None = None
 
 
 def explain(
@@ -76,14 +102,19 @@ def explain(
     record: AlarmRecord | None,
     in_schedule: bool,
     schedule_changes_at: Micros | None,
+    now: Micros,
+    verifying: Verifying | None = None,
+    maintenance: OutOfService | None = None,
 ) -> Explanation:
-    """Why the alarm of ``check`` on ``asset`` is as it is. ``record`` as ``Engine.alarm`` gives it."""
+    """Why the alarm of ``check`` on ``asset`` is as it is at ``now``. ``record`` as ``Engine.alarm`` gives it."""
     rungs = [_rung(asset, check, alarm, i, rung) for i, rung in enumerate(check.rungs)]
     points = [_point(asset, name) for name in sorted(check.points)]
     stands = record is not None and record.is_active
     silent = any(silence.key in asset.silent for silence in check.silences)
     reasons = [
-        *(_overlay(record) if record is not None else ()),
+        *(_overlay(record, now) if record is not None else ()),
+        *(_under(maintenance, record, now) if maintenance is not None else ()),
+        *(_work(verifying, now) if verifying is not None else ()),
         *(
             ()
             if in_schedule
@@ -105,6 +136,8 @@ def explain(
         in_schedule,
         schedule_changes_at,
         silent,
+        verifying,
+        maintenance,
     )
 
 
@@ -147,13 +180,14 @@ def _point(asset: AssetState, name: str) -> PointNow:
     return PointNow(name, True, state.value, state.quality, state.reason, state.source_time)
 
 
-def _overlay(record: AlarmRecord) -> list[Reason]:
+def _overlay(record: AlarmRecord, now: Micros) -> list[Reason]:
     """What keeps an alarm from being told, whatever its condition."""
     found: list[Reason] = []
     if record.out_of_service is not None:
         away = record.out_of_service
-        found.append(Reason("out_of_service", f"停用检修：{away.work}（{away.by}：{away.reason}）",
-                            f"out of service for {away.work} ({away.by}: {away.reason})"))  # fmt: skip
+        zh, en = _left(away, now)
+        found.append(Reason("out_of_service", f"停用检修：{away.work}（{away.by}：{away.reason}）{zh}",
+                            f"out of service for {away.work} ({away.by}: {away.reason}){en}"))  # fmt: skip
     if record.suppressed_by:
         causes = ", ".join(record.suppressed_by)
         found.append(Reason("suppressed", f"被上级报警抑制：{causes}", f"suppressed by {causes}"))
@@ -166,6 +200,49 @@ def _overlay(record: AlarmRecord) -> list[Reason]:
     if record.shadow:
         found.append(Reason("shadow", "试运行规则，只记录不通知", "a rule on trial: recorded, told to nobody"))
     return found
+
+
+def _under(maintenance: OutOfService, record: AlarmRecord | None, now: Micros) -> list[Reason]:
+    """The asset is under maintenance, and the alarm does not say so itself."""
+    if record is not None and record.out_of_service is not None:
+        return []
+    zh, en = _left(maintenance, now)
+    told = f"the asset is under maintenance for {maintenance.work}: what is raised is told to nobody{en}"
+    return [Reason("maintenance", f"设施检修中：{maintenance.work}，新报警只记录、不通知{zh}", told)]
+
+
+def _work(verifying: Verifying, now: Micros) -> list[Reason]:
+    """What the readings say of work that is said to be done."""
+    zh, en = _length(now - verifying.since)
+    if verifying.waits_for:
+        names = ", ".join(verifying.waits_for)
+        found_zh, found_en = f"{names} 尚无新的有效数据", f"no fresh reading of {names} yet"
+    elif verifying.still_true is None:
+        found_zh, found_en = "新数据尚不能判断", "the fresh readings do not tell yet"
+    elif verifying.still_true:
+        found_zh = "新数据仍满足报警条件，持续则退回返工"
+        found_en = "by fresh readings it is still so; if that lasts, the crew is sent again"
+    else:
+        found_zh = "新数据已恢复正常，持续则自动结案"
+        found_en = "by fresh readings it is over; if that lasts, the work is closed"
+    begin_zh, begin_en = f"处置已报完成 {zh}，核实中：", f"said to be done {en} ago, and verified: "
+    return [Reason("verifying", begin_zh + found_zh, begin_en + found_en)]
+
+
+def _left(away: OutOfService, now: Micros) -> tuple[str, str]:
+    """Until when, as the time that is left: which zone's clock people look at is not known here."""
+    if away.until is None:
+        return "", ""
+    zh, en = _length(away.until - now)
+    return f"，{zh}后自动恢复", f", for another {en}"
+
+
+def _length(length: Micros) -> tuple[str, str]:
+    length = max(0, length)
+    for unit, zh, en in ((24 * HOUR, "天", "d"), (HOUR, "小时", "h"), (MINUTE, "分钟", "min")):
+        if length >= 2 * unit:
+            return f"{length // unit} {zh}", f"{length // unit} {en}"
+    return f"{length // SECOND} 秒", f"{length // SECOND} s"
 
 
 def _of_data(points: list[PointNow]) -> list[Reason]:

@@ -73,6 +73,7 @@ COMMANDS = frozenset(
 )
 NONE, DISPATCHED, ACCEPTED, ON_SITE, DONE, VERIFYING, CLOSED, REJECTED = (state.value for state in WorkState)
 OPEN = frozenset({DISPATCHED, ACCEPTED, ON_SITE, DONE, VERIFYING})
+WAITING = OPEN | {REJECTED}  # somebody must still do something
 
 REOPENS_WITHIN: Micros = 24 * HOUR  # W8: a repair that does not outlast a day was none
 LEAST_HOLD: Micros = MINUTE  # W6, W7: one reading just after the spanner was put down proves little

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from gateway.core.model import AlarmRecord, Micros, Transition
 from gateway.core.records import HandoverRow, Page, Scope
 from gateway.core.shift import ShiftLists
+from gateway.core.work import WAITING
 from gateway.store import schema
 from gateway.store.queries import decode_cursor, encode_cursor, within
 from gateway.store.schema import NORMAL_RANK
@@ -34,6 +35,7 @@ def lists(connection: sa.Connection, at: Micros, scope: Scope) -> ShiftLists:
         alarm.c.rank < NORMAL_RANK,
         alarm.c.record.contains('"chattering":true'),
         ~alarm.c.record.contains('"assigned_to":null'),
+        alarm.c.work.in_(sorted(WAITING)),
     )
     now = sa.select(alarm.c.alarm_id, alarm.c.record).where(alarm.c.changed_at < at, matters)
     for text in _in_parts(connection, now.where(within(scope, alarm.c.asset))):

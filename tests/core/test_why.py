@@ -109,3 +109,58 @@ def test_outside_its_schedule_it_says_when_it_begins() -> None:
     why = town.engine.why("r1/at-night")
     assert (why.reasons[0].code, why.in_schedule) == ("schedule", False)
     assert why.schedule_changes_at == START + (53 * 60 + 20 + 3600) * 1_000_000
+
+
+def test_out_of_service_until_when() -> None:
+    town = street()
+    town.send(0, depth=6.0)
+    town.at(130)
+    town.do(130, CommandName.OUT_OF_SERVICE, why="painting", work="W-1", seconds=600)
+    town.at(190)
+    reason = town.engine.why("r1/road-depth").reasons[0]
+    assert (reason.code, reason.zh) == ("out_of_service", "停用检修：W-1（li：painting），9 分钟后自动恢复")
+    assert reason.en == "out of service for W-1 (li: painting), for another 9 min"
+
+
+def test_an_asset_under_maintenance_says_so_before_anything_is_raised() -> None:
+    town = street()
+    town.do(0, CommandName.MAINTENANCE, "r1", why="new gauge", work="W-7", seconds=3 * 86400)
+    town.send(10, depth=1.0)
+    why = town.engine.why("r1/road-depth")
+    assert codes(town) == ["maintenance", "below"]
+    assert "2 天后自动恢复" in why.reasons[0].zh
+    assert why.maintenance is not None
+    assert why.maintenance.work == "W-7"
+    town.send(20, depth=6.0)
+    town.at(200)
+    assert codes(town) == ["out_of_service", "above"]
+
+
+def test_work_that_is_verified_says_since_when_and_what_it_waits_for() -> None:
+    town = street()
+    town.send(0, depth=6.0)
+    town.at(130)
+    town.do(130, CommandName.DISPATCH, to="crew-1")
+    town.do(131, CommandName.ACCEPT)
+    town.do(132, CommandName.DONE, why="pumped", cause_code="leaves")
+    town.at(432)
+    why = town.engine.why("r1/road-depth")
+    assert codes(town)[0] == "verifying"
+    assert why.verifying is not None
+    assert (why.verifying.since, why.verifying.waits_for) == (START + 132_000_000, ["depth"])
+    assert why.reasons[0].zh == "处置已报完成 5 分钟，核实中：depth 尚无新的有效数据"
+    assert why.reasons[0].en == "said to be done 5 min ago, and verified: no fresh reading of depth yet"
+    town.send(440, depth=6.0)
+    why = town.engine.why("r1/road-depth")
+    assert why.verifying is not None
+    assert (why.verifying.waits_for, why.verifying.still_true) == ([], True)
+    assert why.verifying.decides_at == START + 560_000_000
+    assert "sent again" in why.reasons[0].en
+    town.send(450, depth=1.0)
+    why = town.engine.why("r1/road-depth")
+    assert why.verifying is not None
+    assert (why.verifying.still_true, why.verifying.decides_at) == (False, None), "the alarm must clear first"
+    assert "closed" in why.reasons[0].en
+    town.at(571)
+    assert town.record().work == "CLOSED"
+    assert town.engine.why("r1/road-depth").verifying is None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from gateway.core.model import AssetsChanged, Maintenance, MaintenanceChanged, WorkOrder
+from gateway.core.model import SECOND, AssetsChanged, Condition, Maintenance, MaintenanceChanged, WorkOrder
 from gateway.core.records import EVERYWHERE, MaintenanceState, Scope, WorkFilter
 from gateway.store.store import Store
 from tests.console.city import START, record, step
@@ -79,5 +79,19 @@ async def test_the_same_photo_of_an_alarm_is_one_row_and_of_another_one_more(tmp
         found = await store.work.photo(ids[0][0], EVERYWHERE)
         assert found is not None
         assert found[1] == b"lamp"
+    finally:
+        await store.close()
+
+
+async def test_a_shift_hands_over_work_that_waits_for_somebody_although_its_alarm_is_over(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path)
+    try:
+        order = WorkOrder("01J", "crew-1", "li", START)
+        over = {"cond": Condition.NORMAL, "acked": True, "closed_at": START}
+        waiting = record(**over, work="VERIFYING", order=order)
+        closed = record("lamp-2", **over, work="CLOSED", order=replace(order, closed_at=START))
+        await store.commit(1, [step(waiting), step(closed)])
+        found = await store.desk.shift_lists(START + 60 * SECOND)
+        assert [alarm.asset for alarm in found.open_work.alarms] == ["lamp-1"]
     finally:
         await store.close()

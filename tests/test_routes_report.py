@@ -7,7 +7,7 @@ import io
 import json
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from rich.console import Console
 from gateway import routes_report, routes_words
 from gateway.cli import main
 from gateway.config.bundle import load_configuration
-from gateway.config.settings import ReceiverSettings, Settings
+from gateway.config.settings import parse_settings
 from gateway.core.assets_json import to_json
 from gateway.core.model import Asset, AssetsChanged, Level
 from gateway.core.processor import Configuration
@@ -351,9 +351,15 @@ def test_duty_is_read_in_chinese_and_english(cli: Cli) -> None:
 NOON = routes_report.moment_of("2026-01-05T12:00", "Asia/Shanghai")
 
 
+def configured(routes: Path, receivers: Sequence[str]) -> Configuration:
+    """These routes with the shipped rules, and webhooks of these names."""
+    hooks = ", ".join(f'{{name: {name}, url: "https://desk.example.gov.cn/hook"}}' for name in receivers)
+    text = f"routes: {routes.name}\nreceivers: [{hooks}]\n"
+    return load_configuration(parse_settings(text, "citywatch.yaml", routes.parent, {}))[1]
+
+
 def example() -> Configuration:
-    receivers = tuple(ReceiverSettings(name=name, url="https://x.example/h") for name in EXAMPLE_RECEIVERS)
-    return load_configuration(Settings(routes=EXAMPLE, receivers=receivers))[1]
+    return configured(EXAMPLE, EXAMPLE_RECEIVERS)
 
 
 def levels(rule: Rule) -> set[Level]:
@@ -426,8 +432,7 @@ def test_the_smallest_file_of_the_manual_tells_somebody(tmp_path: Path) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "routes.md").read_text(encoding="utf-8"), re.DOTALL)
     smallest = next(block for block in blocks if "people:" in block and "route:" in block)
     (tmp_path / "routes.yaml").write_text(smallest, encoding="utf-8")
-    receivers = (ReceiverSettings(name="duty-desk", url="https://x.example/h"),)
-    configuration = load_configuration(Settings(routes=tmp_path / "routes.yaml", receivers=receivers))[1]
+    configuration = configured(tmp_path / "routes.yaml", ["duty-desk"])
     road = Asset("R-1", "road")
     assert routes_report.explained(["R-1/road-depth"], configuration, {"R-1": road}, NOON, None)["told"]
 
@@ -443,7 +448,6 @@ def test_the_parts_of_the_manual_are_right(tmp_path: Path) -> None:
     text = f"people:\n{people}teams: [{{team: lighting, members: [person:li]}}]\n" + "".join(parts)
     text = text.replace("rotas:\n", "rotas:\n" + chief) + "route:\n" + textwrap.indent(steps_, "  ")
     (tmp_path / "routes.yaml").write_text(text, encoding="utf-8")
-    receivers = (ReceiverSettings(name="duty-desk", url="https://x.example/h"),)
-    routing = load_configuration(Settings(routes=tmp_path / "routes.yaml", receivers=receivers))[1].routing
+    routing = configured(tmp_path / "routes.yaml", ["duty-desk"]).routing
     assert len(parts) == 2
     assert len(routing.root.steps) == 3

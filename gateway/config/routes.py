@@ -108,7 +108,7 @@ class _FileReader(Reader):
         off, worked = frozenset(model.holidays), frozenset(model.workdays)
         return replace(
             found,
-            holidays=(found.holidays | off) - worked,
+            holidays=found.holidays | off,
             workdays=(found.workdays | worked) - off,
             hours=hours or found.hours,
         )

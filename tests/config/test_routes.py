@@ -19,7 +19,7 @@ from gateway.config.bundle import Bundle, compile_bundle, load_configuration, re
 from gateway.config.calendars import FIRST_YEAR, SITE, country_days, site_text
 from gateway.config.routes import load_routes
 from gateway.config.rules import load_rules
-from gateway.config.settings import ReceiverSettings, Settings, SiteSettings, parse_settings
+from gateway.config.settings import Settings, SiteSettings, parse_settings
 from gateway.config.shipped import read_tree, shipped
 from gateway.config.yaml_source import plain_yaml, read_yaml
 from gateway.core.case_clock import Calendar, deadline
@@ -181,6 +181,11 @@ def test_the_calendar_is_the_countrys_with_the_sites_own_days_over_it() -> None:
     assert calendar.hours == ((time(8, 30), time(12)), (time(13, 30), time(17, 30)))
     over = deadline("working_hours", at("2026-02-27T17:00"), HOUR, calendar)
     assert over == at("2026-02-28T09:00")  # half an hour on Friday, and on the Saturday that is worked
+
+
+def test_a_day_worked_for_a_holiday_may_be_off_here_all_the_same() -> None:
+    text = FILE.replace("holidays: [2026-03-02]", "holidays: [2026-02-14]")
+    assert not load(text).calendar.is_workday(date(2026, 2, 14))
 
 
 def test_a_country_of_none_has_weekends_only() -> None:
@@ -468,6 +473,23 @@ def test_what_has_the_wrong_shape_is_a_mistake_and_no_crash(text: str, said: str
     assert any(said in one.message for one in mistakes(text))
 
 
+def test_nobody_is_stood_in_for_by_two_at_a_time() -> None:
+    swap = "{from: 2026-01-07 07:00, until: 2026-01-07 09:00, instead_of: zhang, person: li}"
+    twice = FILE.replace("why: 探亲}", f"why: 探亲}}\n      - {swap}")
+    assert "wang stands in for zhang at that time already" in only(twice).message
+    load(twice.replace("2026-01-07 07:00", "2026-01-07 08:00"))
+
+
+def test_only_who_is_in_the_rota_can_be_stood_in_for() -> None:
+    text = FILE.replace("people: [zhang, [li, wang]]", "people: [zhang, li]")
+    assert "wang is in no shift of this rota" in only(text.replace("instead_of: zhang", "instead_of: wang")).message
+
+
+def test_a_mistake_of_a_rota_hides_none_of_its_shifts() -> None:
+    text = FILE.replace("    fallback: [wang]\n", "").replace("people: [zhang]}", "people: [zhagn]}")
+    assert [one.key for one in mistakes(text)] == ["rotas[0]", "rotas[0].shifts[0].people[0]"]
+
+
 def test_a_team_of_teams_of_teams_is_bounded() -> None:
     people = ", ".join(f"{{person: p{n}, channels: [{{receiver: sms}}]}}" for n in range(100))
     lines = [f"people: [{people}]", "teams:"]
@@ -498,8 +520,8 @@ def test_a_receiver_that_is_gone_does_not_keep_an_old_bundle_from_being_replayed
 
 def site(tmp_path: Path, text: str) -> Settings:
     (tmp_path / "routes.yaml").write_text(text, encoding="utf-8")
-    receivers = tuple(ReceiverSettings(name=name, url="https://desk.example.gov.cn/hook") for name in RECEIVERS)
-    return Settings(routes=tmp_path / "routes.yaml", receivers=receivers)
+    hooks = ", ".join(f'{{name: {name}, url: "https://desk.example.gov.cn/hook"}}' for name in RECEIVERS)
+    return parse_settings(f"routes: routes.yaml\nreceivers: [{hooks}]\n", "citywatch.yaml", tmp_path, {})
 
 
 def test_routes_are_part_of_the_configuration_and_of_its_hash(tmp_path: Path) -> None:

@@ -137,6 +137,12 @@ def test_a_day_worked_round_the_clock_has_as_many_hours_as_the_clock_gives_it() 
     assert elapsed("working_days", begin - 1, at("2025-03-31T00:00", "Europe/Berlin"), ROUND_THE_CLOCK) == 2 * DAY
 
 
+def test_an_hour_that_two_spans_fall_into_when_clocks_go_forward_is_worked_once() -> None:
+    nights = Calendar("Europe/Berlin", hours=((time(2), time(2, 30)), (time(3), time(4))), weekend=frozenset())
+    begin, end = at("2025-03-30T00:00", "Europe/Berlin"), at("2025-03-30T12:00", "Europe/Berlin")
+    assert elapsed("working_hours", begin, end, nights) == HOUR
+
+
 def test_a_date_line_that_swallows_a_day_breaks_nothing() -> None:
     samoa = Calendar("Pacific/Apia")  # went from 29 to 31 December 2011
     begin = at("2011-12-28T12:00", samoa.timezone)

@@ -86,6 +86,12 @@ def test_who_stands_in_has_the_duty_as_long_as_the_swap_lasts() -> None:
     assert rota.next_change(at("2026-01-05T21:00")) == at("2026-01-06T08:00")
 
 
+def test_a_swap_that_ends_within_a_shift_gives_the_duty_back() -> None:
+    rota = replace(DESK, swaps=(Swap(at("2026-01-05T18:00"), at("2026-01-06T02:00"), "bao", "zhang"),))
+    assert rota.on_duty(at("2026-01-06T02:00") - 1).people == ("zhang",)
+    assert rota.on_duty(at("2026-01-06T02:00")).people == ("bao",)
+
+
 def test_a_swap_with_somebody_who_is_not_on_duty_changes_nothing() -> None:
     swap = Swap(at("2026-01-05T18:00"), at("2026-01-06T08:00"), "cui", "zhang")
     assert replace(DESK, swaps=(swap,)).on_duty(at("2026-01-05T20:00")) == Duty(("bao",), "shift", "night")

@@ -78,9 +78,10 @@ class Living:
 
 @contextlib.asynccontextmanager
 async def living(
-    folder: Path, city: Mapping[str, Any], settings: Mapping[str, Any] | None = None
+    folder: Path, city: Mapping[str, Any], settings: Mapping[str, Any] | None = None, life: int = 1
 ) -> AsyncIterator[Living]:
-    """A gateway that is ready, with ``city`` (assets and devices) in its asset file; stopped in order at the end."""
+    """A gateway that is ready, with ``city`` (assets and devices) in its asset file; stopped in order at the end.
+    ``life``: which one of this folder; its tokens are named so."""
     assets, file = folder / "assets.yaml", folder / "citywatch.yaml"
     assets.write_text(yaml.safe_dump(dict(city)), encoding="utf-8")
     usual = {"data": str(folder / "data"), "console": {"port": 0}, "assets": [str(assets)]}
@@ -100,7 +101,7 @@ async def living(
             await task
         now = gateway.clock.now()
         tokens = {
-            role: await gateway.store.create_token(f"{role.word}-1", role, now, None, EVERYWHERE) for role in Role
+            role: await gateway.store.create_token(f"{role.word}-{life}", role, now, None, EVERYWHERE) for role in Role
         }
         yield Living(gateway, hands, tokens)
     finally:

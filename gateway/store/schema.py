@@ -307,7 +307,7 @@ photos = sa.Table(  # what a crew saw; the id is the SHA-256 of the content
 )
 sa.Index("photos_by_alarm", photos.c.alarm_id, photos.c.at)
 
-maintenance = sa.Table(  # assets out of service for a time; the id is that of the command that asked for it
+maintenance = sa.Table(  # assets out of service for a time; the id is made from that of the command
     "maintenance",
     metadata,
     sa.Column("id", sa.String(200), primary_key=True),

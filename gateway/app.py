@@ -18,6 +18,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -30,7 +31,8 @@ from gateway.clock import Clock
 from gateway.config.assets import load_asset_files
 from gateway.config.base_map import load_base_map
 from gateway.config.bundle import Bundle, compile_bundle, load_configuration, rule_origins, watched_folders
-from gateway.config.settings import LOG, MqttSettings, OidcSettings, Settings
+from gateway.config.receivers import MirrorSettings
+from gateway.config.settings import MqttSettings, OidcSettings, Settings
 from gateway.console.app import create_app
 from gateway.console.feed import Feed
 from gateway.console.pages import Pages
@@ -39,12 +41,13 @@ from gateway.console.server import ConsoleServer
 from gateway.core import routing, sparkplug
 from gateway.core.assets_json import parse_assets, to_json
 from gateway.core.baselines import with_learned
-from gateway.core.model import Asset, Device, Level, Micros, Start, Transition
+from gateway.core.model import Asset, Device, Micros, Start, Transition
 from gateway.core.networks import TOPICS
 from gateway.core.processor import GATEWAY, Configuration
 from gateway.core.profile import Profile, Transport
 from gateway.core.records import Role
 from gateway.core.registers import plan_reads
+from gateway.core.rule import Rule
 from gateway.errors import ConfigError, DecodeError, Mistake, StorageFailed, Unavailable
 from gateway.historian.compaction import Retention as HistoryRetention
 from gateway.historian.historian import Historian
@@ -52,21 +55,22 @@ from gateway.intake import JournalIntake
 from gateway.journal.embedded import EmbeddedJournal
 from gateway.lock import DataLock
 from gateway.notify.dispatcher import Dispatcher
-from gateway.notify.log import LogReceiver
-from gateway.notify.webhook import WebhookReceiver
+from gateway.notify.links import Links
+from gateway.notify.mirror import Address, AlarmMirror
+from gateway.notify.wording import Wording
 from gateway.pipeline import Pipeline, Recovery, Retention, SnapshotEvery
-from gateway.ports import Receiver
 from gateway.rulebook import Rulebook
 from gateway.selfwatch import SelfWatch
 from gateway.sinks.cursor import FileCursor
 from gateway.sinks.forwarder import Forwarder
 from gateway.sinks.influx import AssetTags, InfluxSink
 from gateway.snapshots import SnapshotFolder
-from gateway.sources.broker import USER_NAME, BrokerOptions, EmbeddedBroker, loss_window, secret_file
+from gateway.sources.broker import MIRROR_USER, USER_NAME, BrokerOptions, EmbeddedBroker, loss_window, secret_file
 from gateway.sources.hj212 import Hj212Options, Hj212Source
 from gateway.sources.modbus import ModbusEndpoint, ModbusOptions, ModbusSource, ModbusUnit, endpoints
 from gateway.sources.mqtt import MqttOptions, MqttSource
 from gateway.store.store import Store
+from gateway.telling import Telling, receivers_of, secret_of
 from gateway.trials import Trials
 from gateway.view import GatewayView
 
@@ -146,7 +150,7 @@ class Gateway:
         self._lock = DataLock(settings.data)
         self._stop = asyncio.Event()
         self._sources: dict[str, asyncio.Task[None]] = {}
-        self._feeds: tuple[routing.Feed, ...] = (routing.Feed((LOG,), simulated=None),)
+        self._feeds: tuple[routing.Feed, ...] = ()
         self._rewire_wanted = False
         self._wired = asyncio.Event()
         self._reload_wanted = asyncio.Event()
@@ -160,6 +164,7 @@ class Gateway:
         self.broker: EmbeddedBroker | None = None
         self.forwarders: list[Forwarder] = []
         self.dispatcher: Dispatcher | None = None
+        self.mirrors: tuple[AlarmMirror, ...] = ()
         self.recovery: Recovery | None = None
         self.addresses = Addresses("", None, None)
         self.oidc = _oidc(settings.console.oidc)
@@ -195,9 +200,9 @@ class Gateway:
         snapshots = SnapshotFolder(data / "snapshots")
         self.journal = await EmbeddedJournal.open(data)
         stack.push_async_callback(self.journal.close)
-        self.receivers = self._make_receivers(stack)
-        for_simulated = frozenset({LOG, *(options.name for options in settings.receivers if options.simulated)})
-        self.store = await Store.open(data, receivers=self._told, for_simulated=for_simulated)
+        telling = self._tell(stack)
+        self._receivers, self._feeds = telling.receivers, telling.feeds
+        self.store = await Store.open(data, receivers=self._told, for_simulated=telling.for_simulated)
         stack.push_async_callback(self.store.close)
         kept = settings.historian
         self.historian = await Historian.open(
@@ -286,8 +291,10 @@ class Gateway:
         self, group: asyncio.TaskGroup, stack: contextlib.AsyncExitStack
     ) -> list[asyncio.Task[None]]:
         tasks = []
-        self.dispatcher = Dispatcher(self.store, self.receivers, self.clock.now)
+        self.dispatcher = Dispatcher(self.store, self._receivers, self.clock.now)
         tasks.append(group.create_task(self.dispatcher.run(), name="dispatcher"))
+        self.mirrors = tuple(self._mirrors())
+        tasks += (group.create_task(mirror.run(), name=f"mirror {mirror.name}") for mirror in self.mirrors)
         for options in self.settings.sinks:
             token = options.token_file.read_text().strip() if options.token_file is not None else None
             sink = InfluxSink(options.url, options.org, options.bucket, token, self._describe)
@@ -310,6 +317,7 @@ class Gateway:
                         fleet_users=options.fleet_users,
                         topics=_topics(options),
                         receive_maximum=options.receive_maximum,
+                        readers=self._readers(),
                     )
                 )
                 await self.broker.start(self._mqtt_devices())
@@ -328,6 +336,11 @@ class Gateway:
             name = f"hj212 {settings.id}"
             self._sources[name] = group.create_task(stations.run(self.intake), name=name)
         await self._rewire(group)
+
+    def _readers(self) -> tuple[str, ...]:
+        """Who may read the live records of alarms on the embedded broker."""
+        mirrors = (one for one in self.settings.receivers if isinstance(one, MirrorSettings) and one.embedded)
+        return tuple(dict.fromkeys(name for mirror in mirrors for name in mirror.readers))
 
     async def _stop_in_order(self, helpers: list[asyncio.Task[None]], console: ConsoleServer) -> None:
         watchdog.notify("STOPPING=1")
@@ -552,9 +565,9 @@ class Gateway:
         return MqttOptions(
             id=settings.id,
             url=settings.url or "",
-            client_id=_secret(settings.client_id_file) or _own_client_id(self.settings.data, settings.id),
+            client_id=secret_of(settings.client_id_file) or _own_client_id(self.settings.data, settings.id),
             username=settings.username,
-            password=_secret(settings.password_file),
+            password=secret_of(settings.password_file),
             ca_file=settings.ca_file,
             certificate_file=settings.certificate_file,
             key_file=settings.key_file,
@@ -570,15 +583,36 @@ class Gateway:
         rule = configuration.rules.get(transition.record.rule) if configuration is not None else None
         return routing.receivers(transition, rule, self._feeds)
 
-    def _make_receivers(self, stack: contextlib.AsyncExitStack) -> dict[str, Receiver]:
-        receivers: dict[str, Receiver] = {LOG: LogReceiver()}
+    def _tell(self, stack: contextlib.AsyncExitStack) -> Telling:
+        """The receivers of the settings, and what they say."""
+        zone, wants_codes = self.settings.site.timezone, self.settings.inbound.sms is not None
+        self.links = Links(secret_file(self.settings.data / "secrets" / "links"), self.settings.console.public_url)
+        wording = Wording(self._asset, self._rule, zone, self.links, codes=wants_codes)
+        telling = receivers_of(self.settings, wording, Wording(self._asset, self._rule, zone))
+        for close in telling.close:
+            stack.push_async_callback(close)
+        return telling
+
+    def _mirrors(self) -> Iterator[AlarmMirror]:
         for options in self.settings.receivers:
-            webhook = WebhookReceiver(options.url, _secret(options.secret_file), allow_loopback=options.allow_loopback)
-            stack.push_async_callback(webhook.close)
-            receivers[options.name] = webhook
-            level, kinds = Level[options.level], tuple(options.kinds)
-            self._feeds += (routing.Feed((options.name,), level, kinds, options.groups, options.simulated),)
-        return receivers
+            if isinstance(options, MirrorSettings):
+                where = partial(self._mirror_address, options, secret_of(options.password_file))
+                yield AlarmMirror(options.name, self.store, where, self.clock.now, simulated=options.simulated)
+
+    def _mirror_address(self, options: MirrorSettings, password: str | None) -> Address | None:
+        if options.url is not None:
+            return Address(options.url, options.username, password, options.ca_file)
+        broker = self.broker
+        if broker is None or not broker.stats().running:
+            return None
+        return Address(broker.url, MIRROR_USER, broker.password(MIRROR_USER))
+
+    def _asset(self, asset_id: str) -> Asset | None:
+        return self.pipeline.processor.registry.asset(asset_id)
+
+    def _rule(self, rule_id: str) -> Rule | None:
+        configuration = self.pipeline.processor.configuration
+        return configuration.rules.get(rule_id) if configuration is not None else None
 
     def _describe(self, asset_id: str) -> AssetTags:
         asset = self.pipeline.processor.registry.asset(asset_id)
@@ -589,6 +623,8 @@ class Gateway:
         self.view.count(transitions)
         if self.on_transitions is not None:
             self.on_transitions(transitions)
+        for mirror in self.mirrors:
+            mirror.hear(transitions)
         self._wake_dispatcher()
 
     def _wake_dispatcher(self) -> None:
@@ -674,22 +710,13 @@ def _read_asset_files(settings: Settings, configuration: Configuration) -> tuple
     return load_asset_files(files, configuration.profiles, layout=settings.site.component_code_layout)
 
 
-def _secret(file: Path | None) -> str | None:
-    if file is None:
-        return None
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([Mistake(str(file), None, "", f"cannot be read: {error}")]) from error
-
-
 def _oidc(settings: OidcSettings | None) -> OidcOptions | None:
     if settings is None:
         return None
     return OidcOptions(
         settings.issuer,
         settings.client_id,
-        _secret(settings.client_secret_file) or "",
+        secret_of(settings.client_secret_file) or "",
         settings.title_zh,
         settings.title_en,
         settings.role_claim,

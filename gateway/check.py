@@ -86,7 +86,10 @@ def check_everything(config: Path | None) -> CheckReport:
     for sink in settings.sinks:
         _must_exist(sink.token_file, f"sinks {sink.name}", "token_file", config, report)
     for receiver in settings.receivers:
-        _must_exist(receiver.secret_file, f"receivers {receiver.name}", "secret_file", config, report)
+        for name in ("secret_file", "url_file", "password_file", "ca_file"):
+            _must_exist(getattr(receiver, name, None), f"receivers {receiver.name}", name, config, report)
+    if settings.inbound.sms is not None:
+        _must_exist(settings.inbound.sms.secret_file, "inbound.sms", "secret_file", config, report)
     return report
 
 

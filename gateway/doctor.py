@@ -34,6 +34,7 @@ from gateway.lock import is_running
 from gateway.sources.broker import find_server, loss_window
 
 PROBE_TIMEOUT_S = 3.0
+PORTS = {"http": 80, "https": 443, "mqtt": 1883, "mqtts": 8883}
 LYING_SYNC_US = 20.0  # a 4 kB write and sync faster than this is not on a disk (reliability F14)
 
 
@@ -75,9 +76,11 @@ def _findings(settings: Settings, config: Path) -> Iterator[Finding]:
     for sink in settings.sinks:
         yield _http(f"sink {sink.name}", sink.url.rstrip("/") + "/health")
     for receiver in settings.receivers:
-        parts = urlsplit(receiver.url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        yield _reach(f"receiver {receiver.name}", parts.hostname or "", port)
+        url = getattr(receiver, "url", None)  # those with a secret address are asked only when they are used
+        if url is not None:
+            parts = urlsplit(url)
+            port = parts.port or PORTS.get(parts.scheme, 80)
+            yield _reach(f"receiver {receiver.name}", parts.hostname or "", port)
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

@@ -92,7 +92,8 @@ class LiveUpkeep:
 
     def _receivers(self) -> Sequence[ReceiverNow]:
         dispatcher = self._gateway.dispatcher
-        lanes = dispatcher.statistics if dispatcher is not None else {}
+        lanes = dict(dispatcher.statistics) if dispatcher is not None else {}
+        lanes |= {mirror.name: mirror.statistics for mirror in self._gateway.mirrors}
         return [
             ReceiverNow(name, lane.delivered, lane.failed, lane.retried, lane.in_air, lane.down_since, lane.last_error)
             for name, lane in lanes.items()

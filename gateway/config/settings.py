@@ -15,12 +15,13 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from gateway.config.receivers import AnyReceiver, CanarySettings, InboundSettings, MirrorSettings
+from gateway.config.receivers import ReceiverSettings as ReceiverSettings
 from gateway.config.units import duration
 from gateway.config.yaml_source import YamlSource, checked, read_yaml
 from gateway.core.component_code import Layout
 from gateway.core.model import HOUR, MINUTE, SECOND, Micros
 from gateway.core.networks import Network
-from gateway.core.vocabulary import KINDS
 from gateway.errors import ConfigError, Mistake
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?\s*$")
@@ -192,11 +193,15 @@ class OidcSettings(_Settings):
 class ConsoleSettings(_Settings):
     """Where the API and the page listen, and what its map shows. Another host than loopback must be asked for by
     name. ``trusted_proxies``: addresses or networks of reverse proxies that are believed when they say where a request
-    came from and that it came by TLS. ``oidc``: where people may sign in instead of here."""
+    came from and that it came by TLS. ``public_url``: how people's phones reach it, for the links in messages; without
+    it there are none. ``oidc``: where people may sign in instead of here."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     trusted_proxies: tuple[Annotated[str, Field(pattern=r"^[0-9A-Fa-f.:]+(/\d{1,3})?$")], ...] = ()
+    public_url: (
+        Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$", max_length=200)] | None
+    ) = None
     oidc: OidcSettings | None = None
     map: MapSettings = MapSettings()
 
@@ -233,24 +238,6 @@ class SinkSettings(_Settings):
     token_file: Path | None = None
 
 
-class ReceiverSettings(_Settings):
-    """A signed JSON webhook that is told about alarms; ``secret_file`` holds the HMAC key.
-
-    Told of what is at least as severe as ``level`` and, where these say something, of one of ``kinds`` of assets and
-    of rules that name one of ``groups`` in their ``notify``. ``simulated: true``: a receiver of tests, told of
-    simulated assets and never of real ones; all others are told of real ones only.
-    """
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
-    url: Annotated[str, Field(pattern=r"^https?://\S+$")]
-    secret_file: Path | None = None
-    allow_loopback: bool = False
-    level: Literal["I", "II", "III", "IV"] = "IV"
-    kinds: tuple[Literal[KINDS], ...] = ()  # type: ignore[valid-type]
-    groups: tuple[str, ...] = ()
-    simulated: bool = False
-
-
 LOG = "log"  # the receiver that is always there, and no person
 
 
@@ -279,7 +266,9 @@ class Settings(_Settings):
     historian: HistorianSettings = HistorianSettings()
     disk: DiskSettings = DiskSettings()
     sinks: tuple[SinkSettings, ...] = ()
-    receivers: tuple[ReceiverSettings, ...] = ()
+    receivers: tuple[AnyReceiver, ...] = ()
+    inbound: InboundSettings = InboundSettings()
+    canary: CanarySettings | None = None
 
     @model_validator(mode="after")
     def _names_once(self) -> Settings:
@@ -293,6 +282,11 @@ class Settings(_Settings):
                 raise ValueError(f"two {what} entries are called {name!r}")
         if sum(m.embedded for m in self.mqtt) > 1:
             raise ValueError("only one embedded broker")
+        mirrors = [r for r in self.receivers if isinstance(r, MirrorSettings) and r.embedded]
+        if mirrors and not any(m.embedded for m in self.mqtt):
+            raise ValueError(f"receiver {mirrors[0].name!r}: there is no embedded broker in mqtt")
+        if any(r.name == LOG for r in self.receivers):
+            raise ValueError(f"a receiver cannot be called {LOG!r}: that one is always there")
         return self
 
 

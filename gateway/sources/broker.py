@@ -42,6 +42,8 @@ from gateway.sources.gmqtt_ack import AckTally, LinkClosed, OneConnection
 from gateway.sources.mqtt import TOPICS, MqttOptions
 
 GATEWAY_USER = "citywatch.gateway"  # the dot keeps it apart from every device id
+MIRROR_USER = "citywatch.mirror"  # publishes the live records of alarms
+ALARMS = "citywatch/v1/alarms/#"
 READY_TIMEOUT_S = 30.0  # 0.01 s when empty; recovering a store of some GB on a slow disk takes seconds
 RELOAD_TIMEOUT_S = 30.0  # 20,000 devices: 0.9 s measured
 STOP_TIMEOUT_S = 5.0
@@ -70,6 +72,7 @@ class BrokerOptions:
     ``max_store_bytes``: what devices may have waiting for us; above it they get no acknowledgement.
     ``ack_wait_s``: what we had not acknowledged comes again after so long, also when we are back from a crash. A commit
     takes 10 ms, a bad one a second; every ``ack_wait_s`` of a stall costs at most ``receive_maximum`` duplicates.
+    ``readers``: users who may read the live records of alarms and nothing else.
     """
 
     folder: Path
@@ -81,6 +84,7 @@ class BrokerOptions:
     max_store_bytes: int = 4 << 30
     sync: str = "always"
     ack_wait_s: int = 5
+    readers: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -106,7 +110,7 @@ class EmbeddedBroker:
         """Raises ConfigError for names that cannot be users, or when no nats-server is installed."""
         self._options = options
         self._program = find_server()
-        _check_users(options.fleet_users, "fleet_users")
+        _check_users((*options.fleet_users, *options.readers), "fleet_users")
         self._config = options.folder / "nats.conf"
         self._pid_file = options.folder / "nats.pid"
         self._session_file = options.folder / "store" / "gateway-session"
@@ -473,15 +477,18 @@ class EmbeddedBroker:
     def _config_text(self, devices: frozenset[str]) -> str:
         """Raises ConfigError when a device and a fleet user share a name."""
         options = self._options
-        clash = sorted(set(options.fleet_users) & devices)
+        clash = sorted({*options.fleet_users, *options.readers} & devices)
         if clash:
             raise ConfigError([Mistake("settings", None, "mqtt: fleet_users", f"a device is called {clash[0]!r} too")])
+        alarms = _subject(ALARMS)
         secret, issued = self._secret("broker_secret"), self._issued()
         subjects = [_subject(topic) for topic in options.topics]
         # All the gateway itself ever says: the wish of a Sparkplug node's rebirth.
         asked = [_subject(f"{sparkplug.ROOT}/+/NCMD/+")] if sparkplug.TOPICS[0] in options.topics else []
         users = [
             _user(secret, GATEWAY_USER, asked, [*subjects, "$MQTT.sub.>"]),
+            _user(secret, MIRROR_USER, [alarms], ["$MQTT.sub.>"]),
+            *(_user(secret, name, [], [alarms, "$MQTT.sub.>"]) for name in options.readers),
             *(
                 _user(secret, name, subjects, [*asked, "citywatch.v1.*.*.command", "$MQTT.sub.>"])
                 for name in options.fleet_users
@@ -601,7 +608,7 @@ def _check_users(names: Iterable[str], key: str) -> frozenset[str]:
 
 def _subject(topic: str) -> str:
     """An MQTT topic filter as nats writes it: a dot within a level is two slashes there."""
-    return topic.replace(".", "\0").replace("/", ".").replace("+", "*").replace("\0", "//")
+    return topic.replace(".", "\0").replace("/", ".").replace("+", "*").replace("#", ">").replace("\0", "//")
 
 
 def _device(secret: str, device: str, number: int) -> str:

@@ -1,4 +1,4 @@
-"""The benchmark of telling people, as small as it goes: nothing is missing or comes twice, however often it is killed."""
+"""The benchmark of telling people, as small as it goes: nothing is missing, nothing comes twice unmarked."""
 
 from __future__ import annotations
 

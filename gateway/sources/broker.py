@@ -488,7 +488,7 @@ class EmbeddedBroker:
         users = [
             _user(secret, GATEWAY_USER, asked, [*subjects, "$MQTT.sub.>"]),
             _user(secret, MIRROR_USER, [alarms], ["$MQTT.sub.>"]),
-            *(_user(secret, name, [], [alarms, "$MQTT.sub.>"]) for name in options.readers),
+            *(_user(secret, name, [], [alarms, alarms.removesuffix(".>"), "$MQTT.sub.>"]) for name in options.readers),
             *(
                 _user(secret, name, subjects, [*asked, "citywatch.v1.*.*.command", "$MQTT.sub.>"])
                 for name in options.fleet_users

@@ -26,6 +26,7 @@ from gateway.ports import Notification
 MOST_LONG = 3000  # characters: Telegram takes 4,096, and nobody reads more
 NAME, TITLE, PLACE, RESPONSE, FIGURE = 40, 60, 40, 200, 40  # characters of what is foreign
 _HOUR, _DAY = 60, 24 * 60  # minutes
+LARGEST = 1e15  # beyond it a value is an instrument's fault, and no figure
 
 _OVER = frozenset({IsaState.NORM, IsaState.RTNUN})
 
@@ -139,7 +140,7 @@ class _Speaker(ABC):
             (3, self.figure_short(first)),
             (1, self._road(first)),
             (2, time),
-            (0, self.response(first)),
+            (0, "" if first.state in _OVER else self.response(first)),
         ]
 
     def _road(self, line: Line) -> str:
@@ -580,19 +581,18 @@ def _open(message: Message) -> bool:
 
 
 def number(value: Value) -> str:
-    """A value as people write it, at most four digits behind the first; "" for what is no value to read."""
+    """A value as people write it, with three or four digits that say something; "" for what is no value to read."""
     if value is None or isinstance(value, bool):
         return ""
     if isinstance(value, str):
         return plain(value, FIGURE)
-    if value != value or value in (float("inf"), float("-inf")):
+    if not abs(value) < LARGEST:  # nor not-a-number
         return ""
-    if abs(value) >= 1000:
+    if abs(value) >= 1000 or value == 0:
         return f"{value:.0f}"
-    text = f"{value:.4f}"
-    whole = len(text.partition(".")[0].lstrip("-"))
-    text = f"{value:.{max(0, 4 - whole)}f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
-    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+    whole = len(str(int(abs(value)))) if abs(value) >= 1 else 0
+    text = f"{value:.{max(2, 5 - whole)}f}" if abs(value) >= 0.01 else f"{value:.8f}"
+    return text.rstrip("0").rstrip(".")
 
 
 def plain(text: str, most: int) -> str:

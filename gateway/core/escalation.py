@@ -158,6 +158,7 @@ class Escalations:
         self._recent: dict[str, list[tuple[Micros, str]]] = {}  # person → (when, rule) of messages that count
         self._held: dict[str, Held] = {}
         self._digests = 0
+        self._reminded: tuple[Micros, set[tuple[str, str, str]]] = (0, set())  # whom of what, at one moment
         self._heap: list[tuple[Micros, int, int, str, Call | None]] = []  # (when, order, pushed, person, call)
         self._pushed = 0
         self._next_no = 0
@@ -464,27 +465,42 @@ class Escalations:
         """Times to respond and to resolve that are nearly over, or over."""
         if call.base is None or call.times_at is None or call.times_at > at:
             return
-        due: dict[tuple[str, bool], list[Member]] = {}
-        last: dict[tuple[str, bool], Micros] = {}
+        due: dict[tuple[str, bool], list[tuple[Member, Micros]]] = {}
         for member in call.members.values():
+            passed: dict[str, tuple[bool, Micros]] = {}
             while member.due and member.due[0][0] <= at:
                 time, what, over = member.due.pop(0)
+                # The deadline itself, also in the warning; of one that has passed since nobody is warned any more.
+                passed[what] = over, time if over else next(t for t, w, o in member.due if w == what and o)
+            for what, (over, time) in passed.items():
                 if _still_due(member.record, what):
-                    due.setdefault((what, over), []).append(member)
-                    last[what, over] = max(time, last.get((what, over), 0))
+                    due.setdefault((what, over), []).append((member, time))
         call.times_at = min((member.due[0][0] for member in call.members.values() if member.due), default=None)
-        for (what, over), members in due.items():
-            first, newest = route.steps[:1], route.steps[-1:]
-            targets = (route.overdue or _targets(newest)) if over else (route.warn or _targets(first))
+        for (what, over), found in due.items():
+            targets = (
+                (route.overdue or _targets(route.steps[-1:])) if over else (route.warn or _targets(route.steps[:1]))
+            )
+            members, deadline_at = [member for member, _ in found], min(time for _, time in found)
+            people = self._not_yet(self.routing.people_of(targets, at), members, f"{what} {over}", at)
             call.parts += 1
-            people = self.routing.people_of(targets, at)
-            kind = MessageKind.OVERDUE if over else MessageKind.DUE
-            if not over:  # the deadline itself, not the moment of the warning
-                last[what, over] = min((t for m in members for t, w, o in m.due if w == what and o), default=at)
             call.reminded += [one for one in people if one not in call.reminded]
+            kind = MessageKind.OVERDUE if over else MessageKind.DUE
             records = [member.record for member in members]
-            keys = self._send(call, route, records, people, kind, f"d{call.parts}", at, out, last[what, over], what)
+            keys = self._send(call, route, records, people, kind, f"d{call.parts}", at, out, deadline_at, what)
             self._may_be_withdrawn(call, members, keys)
+
+    def _not_yet(self, people: Iterable[str], members: Sequence[Member], what: str, at: Micros) -> tuple[str, ...]:
+        """Those whom no other call of the same alarms has told the same at this moment."""
+        if self._reminded[0] != at:
+            self._reminded = (at, set())
+        seen = self._reminded[1]
+        found = []
+        for person in people:
+            marks = {(person, what, member.record.alarm_id) for member in members}
+            if not marks <= seen:
+                found.append(person)
+            seen |= marks
+        return tuple(found)
 
     def _tell_over(self, call: Call, at: Micros, out: list[Told]) -> None:
         route = self._routes[call.route]

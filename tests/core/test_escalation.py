@@ -382,6 +382,25 @@ def test_the_times_of_the_rule_are_warned_of_and_escalated() -> None:
     ]  # fmt: skip
 
 
+def test_a_person_on_two_routes_is_warned_once_of_the_same_time() -> None:
+    both = (Route("a", steps=(Step(0, crew("li")),), go_on=True), Route("b", steps=(Step(0, crew("li")),)))
+    town = Town(Route("root", routes=both))
+    town.depth(0, 8)
+    town.until(2000)
+    assert town.story(MessageKind.RAISED) == [(0, "li", "raised", 1)] * 2
+    assert [m.kind for m in town.messages if m.text == "respond"] == [MessageKind.DUE, MessageKind.OVERDUE]
+
+
+def test_what_is_overdue_when_it_is_first_told_is_not_nearly_overdue_too() -> None:
+    quiet = Schedule((Span(Moment(time(22, 0)), Moment(time(23, 30))),))
+    town = Town(Route("all", steps=(Step(0, crew("li")),), quiet=quiet))
+    town.depth(10, 8)
+    town.until(1500)
+    assert [(m.kind, m.text) for m in town.messages] == [
+        (MessageKind.DIGEST, ""), (MessageKind.OVERDUE, "respond"), (MessageKind.OVERDUE, "resolve"),
+    ]  # fmt: skip
+
+
 def test_work_is_given_by_itself_and_its_crew_is_not_told_twice() -> None:
     town = Town(replace(LADDER, dispatch="li"))
     town.depth(10, 8)

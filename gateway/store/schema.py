@@ -324,7 +324,7 @@ maintenance = sa.Table(  # assets out of service for a time; the id is made from
 sa.Index("maintenance_by_asset", maintenance.c.asset, maintenance.c.until)
 sa.Index("maintenance_by_end", maintenance.c.until)
 
-cases = sa.Table(  # alarms registered with the city's platform, one an occurrence and platform
+cases = sa.Table(  # alarms registered with the city's platform; the occurrence that a case began with is its key
     "cases",
     metadata,
     sa.Column("platform", sa.String(64), primary_key=True),
@@ -335,8 +335,9 @@ cases = sa.Table(  # alarms registered with the city's platform, one an occurren
     sa.Column("opened_at", sa.BigInteger, nullable=False),
     sa.Column("changed_at", sa.BigInteger, nullable=False),
     sa.Column("closed_at", sa.BigInteger),
-    sa.Column("document", sa.Text, nullable=False),  # what the platform said last, as JSON
+    sa.Column("document", sa.Text, nullable=False),  # core.cases.CaseRow as JSON
 )
+sa.Index("cases_by_time", cases.c.opened_at.desc(), cases.c.platform, cases.c.occurrence_id)
 sa.Index("cases_by_number", cases.c.platform, cases.c.number)
 sa.Index("cases_by_alarm", cases.c.alarm_id, cases.c.opened_at)
 
@@ -356,7 +357,7 @@ tickets = sa.Table(  # what the platform tells us: reports of citizens, of inspe
     sa.Column("latitude", sa.Float),
     sa.Column("alarm_id", sa.String(200)),  # the alarm it is about, when one fits
     sa.Column("occurrence_id", sa.String(26)),
-    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),  # core.cases.TicketRow as JSON
     sa.UniqueConstraint("platform", "number", name="tickets_once"),
 )
 sa.Index("tickets_by_time", tickets.c.at, tickets.c.id)

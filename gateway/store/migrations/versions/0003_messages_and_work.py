@@ -122,6 +122,7 @@ def _platform() -> None:
     )
     op.create_index("cases_by_number", "cases", ["platform", "number"])
     op.create_index("cases_by_alarm", "cases", ["alarm_id", "opened_at"])
+    op.create_index("cases_by_time", "cases", [sa.text("opened_at DESC"), "platform", "occurrence_id"])
     op.create_table(
         "tickets",
         sa.Column("id", _ID, autoincrement=True, nullable=False),

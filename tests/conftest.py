@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
+from gateway.store import people
 from tests import servers
 
 # Two shared cores: the time one example takes says nothing. More examples: HYPOTHESIS_PROFILE=long.
@@ -32,6 +33,19 @@ async def victoria_metrics() -> AsyncIterator[servers.Database]:
     """A VictoriaMetrics of this test's own."""
     async with servers.victoria_metrics() as database:
         yield database
+
+
+@pytest.fixture
+def costly_passwords() -> None:
+    """Ask for it to have passwords hashed as dearly as in a city's gateway."""
+
+
+@pytest.fixture
+def cheap_passwords(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hash takes no time. What it is and takes in a city's gateway, tests/store/test_people.py says."""
+    if "costly_passwords" not in request.fixturenames:
+        monkeypatch.setattr(people, "TIME_COST", 1)
+        monkeypatch.setattr(people, "MEMORY_KIB", 8)
 
 
 @pytest_asyncio.fixture

@@ -1,7 +1,7 @@
 """Every shipped profile against arbitrary bytes: no exception, no good value outside of what its profile declares.
 
-A minute in CI (CITYWATCH_FUZZ_S says otherwise), a few seconds elsewhere. Half of the frames are noise, half are the
-captured ones with some bytes changed, cut or doubled: these come further. Failures name profile, frame and seed.
+Half a minute in CI (CITYWATCH_FUZZ_S says otherwise), a few seconds elsewhere. Half of the frames are noise, half are
+the captured ones with some bytes changed, cut or doubled: these come further. Failures name profile, frame and seed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gateway.core.registry import Registry
 
 FILES = read_tree(shipped("device_profiles"), *PROFILE_FILES)
 PROFILES = load_profiles(FILES)
-SECONDS = float(os.environ.get("CITYWATCH_FUZZ_S", "60" if os.environ.get("CI") else "6"))
+SECONDS = float(os.environ.get("CITYWATCH_FUZZ_S", "30" if os.environ.get("CI") else "6"))
 NOW = 1_753_000_000_000_000
 CODES = {"empty", "unknown_device", "too_large", "bad_payload", "unknown_points", "bad_time", "wrong_device"}
 NUMBERS = (ValueType.NUMBER, ValueType.INTEGER)

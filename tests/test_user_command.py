@@ -17,6 +17,8 @@ from gateway.core.records import AuditRow, Role, Scope, UserRow
 from gateway.lock import DataLock
 from gateway.store.store import Store
 
+pytestmark = pytest.mark.usefixtures("cheap_passwords")
+
 SECRET = "correct horse battery"
 
 

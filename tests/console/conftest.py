@@ -12,20 +12,10 @@ from fastapi._compat import v2
 from fastapi.dependencies.models import Dependant
 from pydantic import TypeAdapter
 
-from gateway.store import people
-
-
-@pytest.fixture
-def costly_passwords() -> None:
-    """Ask for it to have passwords hashed as dearly as in a city's gateway."""
-
 
 @pytest.fixture(autouse=True)
-def cheap_passwords(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hash takes no time here. What it costs elsewhere, tests/store/test_people.py says."""
-    if "costly_passwords" not in request.fixturenames:
-        monkeypatch.setattr(people, "TIME_COST", 1)
-        monkeypatch.setattr(people, "MEMORY_KIB", 8)
+def nobody_pays_for_passwords(cheap_passwords: None) -> None:
+    """Three people who can sign in would cost each test a third of a second."""
 
 
 @pytest.fixture(scope="session", autouse=True)

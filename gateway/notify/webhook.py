@@ -13,8 +13,6 @@ A request that was begun and got no whole answer may have arrived; one that foun
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import ipaddress
 import socket
 import time
@@ -25,6 +23,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 import msgspec
 
+from gateway.core.signature import HEADER, sign
 from gateway.errors import ConfigError, Mistake, Rejected, Unavailable
 from gateway.notify.message import cloud_event
 from gateway.notify.wording import Form, Wording
@@ -113,7 +112,7 @@ class SignedPost:
         host = self._url.netloc.decode("ascii")
         headers = {"Host": host, "Accept-Encoding": "identity", "User-Agent": "citywatch", **more}
         if self._secret:
-            headers["X-Citywatch-Signature"] = sign(self._secret, int(time.time()), body)
+            headers[HEADER] = sign(self._secret, int(time.time()), body)
         request = self._client.build_request(
             "POST",
             self._url.copy_with(host=str(address)).copy_merge_params(dict(sent.query)),
@@ -207,11 +206,6 @@ def allowed(address: Address, *, loopback: bool) -> bool:
 
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-
-def sign(secret: bytes, at: int, body: bytes) -> str:
-    """The value of X-Citywatch-Signature for a body sent at ``at`` (unix seconds)."""
-    return f"t={at},v1={hmac.new(secret, f'{at}.'.encode() + body, hashlib.sha256).hexdigest()}"
 
 
 def _retry_after_s(text: str | None) -> float | None:

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from gateway.core.model import Condition, IsaState
+from gateway.core.signature import sign
 from gateway.errors import ConfigError, Rejected, Unavailable
 from gateway.notify.dispatcher import Notification
 from gateway.notify.message import cloud_event, what_happened
-from gateway.notify.webhook import WebhookReceiver, allowed, sign
+from gateway.notify.webhook import WebhookReceiver, allowed
 from tests.console.city import record, step
 from tests.notify.witness import endless, hang, nothing, status, witness
 

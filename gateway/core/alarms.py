@@ -366,7 +366,8 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
                 self.off_since[i] = NOT_TIMING
         if before == 0:
             raised = self._raise(rule, rungs[on - 1].level, first_true, now, evidence(on - 1), causes, late, away)
-            return [raised, *self._activated(rule, now, late), *self._relapsed(now, late)]
+            done = [raised, *self._activated(rule, now, late)]
+            return done if self.record.order is None else [*done, *self._relapsed(now, late)]
         if on == 0:
             return self._clear(rule, now, evidence(0), late)
         return [self._move(rule, rungs[on - 1].level, now, evidence(on - 1), on > before, late)]

@@ -669,16 +669,16 @@ class Engine:
         """Let run-out timers take effect, tell effects when a cause comes or goes, and set the next deadline."""
         stood = alarm.stands if stood is None else stood
         rungs: tuple[Rung, ...] = check.rungs
+        under = self._windows.open.get(asset.id)
         if alarm.matured(rungs, now) != alarm.on:
             raising = alarm.on == 0
             causes = self._standing_causes(asset, check.rule) if raising else ()
-            away = self._windows.open.get(asset.id) if raising else None
             out.extend(
                 alarm.settle(
-                    check.rule, rungs, now, lambda rung: Evidence(*check.evidence(asset, rung)), causes, late, away
+                    check.rule, rungs, now, lambda rung: Evidence(*check.evidence(asset, rung)), causes, late, under
                 )
             )
-        out.extend(alarm.timed(check.rule, now, late, self._windows.open.get(asset.id)))
+        out.extend(alarm.timed(check.rule, now, late, under))
         if alarm.record.order is not None:
             self._verify(asset, check, alarm, now, out, late)
         self._after(asset, check, alarm, now, out, late, stood)

@@ -31,12 +31,12 @@ from gateway.clock import Clock
 from gateway.config.assets import load_asset_files
 from gateway.config.base_map import load_base_map
 from gateway.config.bundle import Bundle, compile_bundle, load_configuration, rule_origins, watched_folders
-from gateway.config.receivers import MirrorSettings
+from gateway.config.receivers import InboundSmsSettings, MirrorSettings
 from gateway.config.settings import MqttSettings, OidcSettings, Settings
 from gateway.console.app import create_app
 from gateway.console.feed import Feed
 from gateway.console.pages import Pages
-from gateway.console.port import OidcOptions
+from gateway.console.port import InboundSms, OidcOptions
 from gateway.console.server import ConsoleServer
 from gateway.core import routing, sparkplug
 from gateway.core.assets_json import parse_assets, to_json
@@ -79,6 +79,7 @@ log = structlog.get_logger("gateway")
 SWITCH_S = (
     0.001  # how long the historian's thread may keep the deciding one waiting; Python's own 5 ms is an alarm late
 )
+MIN_SECRET = 16  # characters of the secret that an SMS gateway shows
 STOP_TIMEOUT_S = 4.0  # a stop has 5 s in all (reliability F04)
 MONITOR_S = 1.0
 ASSETS_AT_ONCE = 1_000  # a portion small enough that messages are decided between two of them
@@ -168,6 +169,7 @@ class Gateway:
         self.recovery: Recovery | None = None
         self.addresses = Addresses("", None, None)
         self.oidc = _oidc(settings.console.oidc)
+        self.inbound_sms = _inbound_sms(settings.inbound.sms)
 
     def stop(self) -> None:
         """Ask for an ordered stop."""
@@ -723,6 +725,16 @@ def _oidc(settings: OidcSettings | None) -> OidcOptions | None:
         {value: Role[role.upper()] for value, role in settings.roles.items()},
         None if settings.default_role is None else Role[settings.default_role.upper()],
     )
+
+
+def _inbound_sms(settings: InboundSmsSettings | None) -> InboundSms | None:
+    if settings is None:
+        return None
+    secret = secret_of(settings.secret_file) or ""
+    if len(secret) < MIN_SECRET:
+        file = str(settings.secret_file)
+        raise ConfigError([Mistake(file, None, "", f"at least {MIN_SECRET} characters: it lets in who knows it")])
+    return InboundSms(secret, settings.number, settings.text)
 
 
 def _own_client_id(data: Path, source: str) -> str:

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from gateway import __version__, disk
 from gateway.config.assets import load_assets
-from gateway.console.port import Health, OidcOptions, Part, PointView, RawRow, Records, StepRow
+from gateway.console.port import Health, InboundSms, Links, OidcOptions, Part, PointView, RawRow, Records, StepRow
 from gateway.console.rule_port import Rulebook, Trials
 from gateway.core.component_code import Layout
 from gateway.core.escalation import CallStatus
@@ -86,6 +86,14 @@ class GatewayView:
     @property
     def timezone(self) -> str:
         return self._gateway.settings.site.timezone
+
+    @property
+    def links(self) -> Links:
+        return self._gateway.links
+
+    @property
+    def inbound_sms(self) -> InboundSms | None:
+        return self._gateway.inbound_sms
 
     @property
     def oidc(self) -> OidcOptions | None:

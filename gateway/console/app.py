@@ -15,7 +15,9 @@ from gateway.console import (
     calls,
     city,
     devices,
+    inbound,
     journal,
+    links,
     load,
     maintenance,
     map,
@@ -34,6 +36,7 @@ from gateway.console import (
     trends,
     work,
 )
+from gateway.console.answers import Answers
 from gateway.console.feed import Feed
 from gateway.console.gate import Gate
 from gateway.console.pages import Pages, is_page
@@ -98,6 +101,9 @@ def _application(gateway: ConsolePort, feed: Feed, pages: Pages, base: BaseMap) 
     app.include_router(system.public_routes(gateway), prefix=v1)
     app.include_router(people.public_routes(gateway, door), prefix=v1)
     app.include_router(oidc.routes(gateway, door), prefix=v1)
+    answers = Answers(gateway)
+    app.include_router(inbound.routes(gateway, answers), prefix=v1)
+    app.include_router(links.routes(gateway, answers))
     routers = (
         alarms.routes(gateway),
         city.routes(gateway),

@@ -20,6 +20,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.console import link_page
 from gateway.console.pages import is_page
 from gateway.console.port import ConsolePort
 from gateway.console.problems import Problem, problem_response
@@ -39,7 +40,8 @@ PUBLIC_PATHS = frozenset(  # beside the pages
 WITH_A_FOREIGN_PASSWORD = frozenset(  # somebody else knows it: what is allowed all the same
     {("GET", "/api/v1/session"), ("DELETE", "/api/v1/session"), ("PUT", "/api/v1/session/password")}
 )
-PUBLIC_METHODS = {"/api/v1/session": frozenset({"POST"})}
+PUBLIC_METHODS = {"/api/v1/session": frozenset({"POST"}), "/api/v1/inbound/sms": frozenset({"POST"})}
+_LINK = re.compile(r"/a/[^/]+")  # the token in the path is the right to ask
 
 _PHOTOS = re.compile(r"/api/v1/alarms/[^/]+/[^/]+/photos")
 
@@ -82,13 +84,15 @@ class Gate:
         self._gateway = gateway
         policy = POLICY.format(tiles=tiles and f" {tiles}")
         self._headers = {"Content-Security-Policy": policy} | HEADERS
+        self._link_headers = {"Content-Security-Policy": link_page.POLICY} | HEADERS
         self._known: OrderedDict[tuple[str, str], tuple[Micros, Identity]] = OrderedDict()
         self._forgotten = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        send = _with_headers(send, self._headers, private=not is_page(scope["path"]))
+        wanted = self._headers if not _LINK.fullmatch(scope["path"]) else self._link_headers
+        send = _with_headers(send, wanted, private=not is_page(scope["path"]))
         try:
             headers = Headers(scope=scope)
             principal = await self.identify(headers, secure=scope.get("scheme") == "https")
@@ -159,6 +163,8 @@ def _principal(found: Identity, channel: str, session: str | None) -> Principal:
 def is_public(method: str, path: str) -> bool:
     if path in PUBLIC_METHODS:
         return method in PUBLIC_METHODS[path]
+    if method == "POST" and _LINK.fullmatch(path):
+        return True
     return method in SAFE_METHODS and (path in PUBLIC_PATHS or is_page(path))
 
 

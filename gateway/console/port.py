@@ -33,6 +33,7 @@ from gateway.core.model import (
     Transition,
     Value,
 )
+from gateway.core.notification import Message
 from gateway.core.points import PointState
 from gateway.core.records import (
     EVERYWHERE,
@@ -48,6 +49,7 @@ from gateway.core.records import (
     RejectedRow,
     Role,
     Scope,
+    SentRow,
     StrangerRow,
     TokenRow,
     UserChange,
@@ -159,6 +161,22 @@ class OidcOptions(msgspec.Struct, frozen=True):
     default_role: Role | None = None
 
 
+class Links(Protocol):
+    """Links and codes in messages, by which people answer without signing in."""
+
+    def row_of(self, token: str) -> int | None: ...
+    def good(self, token: str, row: int, message: Message) -> bool: ...
+    def code(self, key: str) -> str: ...
+
+
+class InboundSms(msgspec.Struct, frozen=True):
+    """A gateway that posts what people answer by SMS: the secret it shows, and the names of its fields."""
+
+    secret: str
+    number: str = "number"
+    text: str = "text"
+
+
 class Figures(Protocol):
     """Figures out of the recorded steps."""
 
@@ -244,6 +262,8 @@ class Records(Protocol):
     async def audit(self, limit: int, cursor: str | None = None) -> Page[AuditRow]: ...
     async def add_audit(self, once: str, row: AuditRow) -> None: ...
     async def command(self, command_id: str) -> CommandRow | None: ...
+    async def sent(self, row: int) -> SentRow | None: ...
+    async def sent_to(self, recipient: str, since: Micros, limit: int) -> list[SentRow]: ...
     async def tokens(self) -> list[TokenRow]: ...
     async def token(self, secret: str, now: Micros) -> TokenRow | None: ...
     async def create_token(
@@ -338,6 +358,16 @@ class ConsolePort(Protocol):
     @property
     def timezone(self) -> str:
         """The name of the site's civil time ("Asia/Shanghai")."""
+        ...
+
+    @property
+    def links(self) -> Links:
+        """How answers to messages are known."""
+        ...
+
+    @property
+    def inbound_sms(self) -> InboundSms | None:
+        """Who may post answers by SMS; None when the settings name nobody."""
         ...
 
     @property

@@ -13,10 +13,8 @@ import hashlib
 import hmac
 import re
 
-from gateway.core.model import HOUR, Micros
 from gateway.core.notification import Message
 
-GOOD_FOR: Micros = 24 * HOUR
 CODE_DIGITS = 4
 LARGEST_ROW = 2**63 - 1
 MAC_BYTES = 16
@@ -40,6 +38,12 @@ class Links:
         mac = base64.urlsafe_b64encode(self._mac("link v1", _named(row, message))[:MAC_BYTES])
         return f"{_base36(row)}.{mac.decode().rstrip('=')}"
 
+    def row_of(self, token: str) -> int | None:
+        """Which row a token says it is of; None for what is no token."""
+        match = _TOKEN.fullmatch(token)
+        row = int(match[1], 36) if match is not None else 0
+        return row if 0 < row <= LARGEST_ROW else None
+
     def good(self, token: str, row: int, message: Message) -> bool:
         return hmac.compare_digest(token.encode(), self.token(row, message).encode())
 
@@ -50,13 +54,6 @@ class Links:
     def _mac(self, what: str, of: str) -> bytes:
         named = f"citywatch {what}\n{of}".encode("utf-8", "backslashreplace")
         return hmac.new(self._secret, named, hashlib.sha256).digest()
-
-
-def row_in(token: str) -> int | None:
-    """Which row a token says it is of; None for what is no token."""
-    match = _TOKEN.fullmatch(token)
-    row = int(match[1], 36) if match is not None else 0
-    return row if 0 < row <= LARGEST_ROW else None
 
 
 def _named(row: int, message: Message) -> str:

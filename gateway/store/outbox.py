@@ -216,6 +216,15 @@ def sent_to(connection: sa.Connection, recipient: str, since: Micros, limit: int
     ]
 
 
+def sent(connection: sa.Connection, row_id: int) -> SentRow | None:
+    """One message by its row; None when there is none, or it is no message."""
+    statement = sa.select(outbox.c.key, outbox.c.state, outbox.c.created_at, outbox.c.message)
+    row = connection.execute(statement.where(outbox.c.id == row_id, outbox.c.message.is_not(None))).one_or_none()
+    if row is None:
+        return None
+    return SentRow(row.key, OutboxState(row.state), row.created_at, _MESSAGE.decode(row.message))
+
+
 def page(
     connection: sa.Connection, wanted: OutboxFilter, limit: int, cursor: str | None, scope: Scope
 ) -> Page[NotificationRow]:

@@ -308,6 +308,10 @@ class Store:
         given up. How many moved; key and level of those given up."""
         return await self._write(lambda c: outbox.rehome(c, known, at))
 
+    async def sent(self, row: int) -> SentRow | None:
+        """The message in this row of the outbox; None when there is none, or it is no message."""
+        return await self._read(lambda c: outbox.sent(c, row))
+
     async def sent_to(self, recipient: str, since: Micros, limit: int) -> list[SentRow]:
         """The newest messages to a person since a time."""
         return await self._read(lambda c: outbox.sent_to(c, recipient, since, limit))

@@ -18,7 +18,7 @@ from gateway.config.rules import load_rules
 from gateway.console.app import create_app
 from gateway.console.feed import Feed
 from gateway.console.pages import Pages
-from gateway.console.port import Health, OidcOptions, Part, PointView, RawRow, Records, StepRow
+from gateway.console.port import Health, InboundSms, OidcOptions, Part, PointView, RawRow, Records, StepRow
 from gateway.console.rule_port import Rulebook, Trials
 from gateway.console.server import ConsoleServer
 from gateway.console.upkeep import CheckedFiles, ConfigurationNow, Figures, FollowerNow, ReceiverNow, SinkNow, Sources
@@ -59,6 +59,7 @@ from gateway.equipment import LiveEquipment
 from gateway.errors import CommandRefused, ConfigError, Mistake
 from gateway.journal.embedded import EmbeddedJournal
 from gateway.live_city import LiveCity
+from gateway.notify.links import Links
 from gateway.pipeline import Pipeline
 from gateway.store.store import Store
 from tests.console.rule_house import House
@@ -202,6 +203,8 @@ class SmallGateway:
     site_name: tuple[str, str] = ("梁山城市运行中心", "Liangshan operations centre")
     timezone: str = "Asia/Shanghai"
     oidc: OidcOptions | None = None
+    links: Links = field(default_factory=lambda: Links("00" * 16, "https://alarm.example.gov.cn"))
+    inbound_sms: InboundSms | None = None
     upkeep: SmallUpkeep = field(default_factory=lambda: SmallUpkeep())
     processor: Processor = field(default_factory=lambda: Processor({}))
     city: LiveCity = field(init=False)

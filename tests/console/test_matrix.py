@@ -51,6 +51,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/v1/session"): Row(None, ANY),
     ("GET", "/api/v1/oidc/start"): Row(None, ABSENT),  # the settings of this gateway name no provider
     ("GET", "/api/v1/oidc/callback"): Row(None, ABSENT),
+    ("POST", "/api/v1/inbound/sms"): Row(None, ABSENT),  # nor an SMS gateway
     # alarms
     ("GET", "/api/v1/alarms"): Row(VIEWER, EMPTY),
     ("GET", "/api/v1/alarms/{alarm_id}"): Row(VIEWER, ABSENT),

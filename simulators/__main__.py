@@ -1,4 +1,4 @@
-"""python -m simulators city · stream · assets · load · witness: the simulated world, as processes of its own.
+"""python -m simulators city · stream · assets · load · witness · case-platform: the simulated world, as processes.
 
 Every command but ``stream`` prints JSON lines on stdout (one object a line, ``type`` says what it is), and all say
 people's words on stderr. Exit 0 done, 1 nothing got through, 2 wrong usage. SIGTERM ends each in order.
@@ -40,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     witnesses = commands.add_parser("witness", help="a webhook receiver that writes everything down")
     witness.add_arguments(witnesses)
     witnesses.set_defaults(run=witness.run)
+    _platform_arguments(
+        commands.add_parser("case-platform", help="a city's case platform, which takes cases and speaks back")
+    )
     options = parser.parse_args(arguments)
     if options.die_with_parent:
         _die_with_parent()
@@ -179,6 +182,22 @@ def _city(options: argparse.Namespace) -> int:
         if out is not sys.stdout:
             out.close()
     return 0
+
+
+def _platform_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--secret-file", type=Path, required=True, help="the key that the gateway signs cases with")
+    parser.add_argument("--gateway", default="", metavar="URL", help="…/api/v1/inbound/cases/NAME of the gateway")
+    parser.add_argument("--own-secret-file", type=Path, help="the key for what is said to the gateway")
+    parser.add_argument("--faults", help="JSON list of faults, or @FILE")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON lines of every case that came")
+    parser.set_defaults(run=_case_platform)
+
+
+def _case_platform(options: argparse.Namespace) -> int:
+    from simulators import case_platform  # brings aiohttp: a fifth of a second that the others do not need
+
+    return case_platform.run(options)
 
 
 def _die_with_parent() -> None:

@@ -22,6 +22,8 @@ from openpyxl.utils import get_column_letter
 from starlette.responses import StreamingResponse
 from starlette.types import Send
 
+from gateway.core.spreadsheet import harmless
+
 CSV, XLSX = "csv", "xlsx"
 MEDIA_TYPES = {
     CSV: "text/csv; charset=utf-8",
@@ -31,7 +33,6 @@ MEDIA_TYPES = {
 PIECE = 64 << 10
 STALLED_S = 60.0  # a reader who takes nothing for so long gives up his file
 LONGEST_CELL = 32_767  # Excel's own limit
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # how a spreadsheet tells one (OWASP: CSV injection)
 _BOM = b"\xef\xbb\xbf"  # Excel takes the file for UTF-8 only with it
 
 
@@ -116,8 +117,3 @@ class Sheet:
         if font is not None:
             cell.font = font
         return cell
-
-
-def harmless(text: str) -> str:
-    """``text`` so that no spreadsheet takes it for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text

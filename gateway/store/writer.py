@@ -45,11 +45,13 @@ class EventWriter:
     def __init__(self, kind: str, rejected: RejectedRing) -> None:
         self._rejected = rejected
         alarms = schema.alarms
-        self._alarm = dialect.upsert(
-            kind, alarms, key=("alarm_id",), where=lambda excluded: excluded.rev >= alarms.c.rev
+        self._alarm = dialect.ManyRows(
+            dialect.upsert(kind, alarms, key=("alarm_id",), where=lambda excluded: excluded.rev >= alarms.c.rev)
         )
-        self._transition = dialect.upsert(kind, schema.transitions, key=("alarm_id", "rev"), keep=True)
-        self._outbox = dialect.upsert(kind, schema.outbox, key=("key",), keep=True)
+        self._transition = dialect.ManyRows(
+            dialect.upsert(kind, schema.transitions, key=("alarm_id", "rev"), keep=True)
+        )
+        self._outbox = dialect.ManyRows(dialect.upsert(kind, schema.outbox, key=("key",), keep=True))
         self._command = dialect.upsert(kind, schema.commands, key=("command_id",), keep=True)
         self._audit = dialect.upsert(kind, schema.audit, key=("once",), keep=True)
         self._asset = dialect.upsert(kind, schema.assets, key=("asset",))
@@ -87,9 +89,8 @@ class EventWriter:
                     outbox.append(_message_row(event))
                 case MessagesWithdrawn():
                     # What was written in this same stretch of the journal must be there to be withdrawn.
-                    if outbox:
-                        connection.execute(self._outbox, outbox)
-                        outbox = []
+                    self._outbox.write(connection, outbox)
+                    outbox = []
                     withdraw(connection, event.keys, event.at, event.why)
                 case MaintenanceChanged():
                     connection.execute(self._maintenance, _maintenance_row(event.window))
@@ -97,13 +98,9 @@ class EventWriter:
                     self._assets_changed(connection, event)
                 case _:
                     assert_never(event)
-        for statement, rows in (
-            (self._transition, transitions),
-            (self._alarm, list(alarms.values())),
-            (self._outbox, outbox),
-        ):
-            if rows:
-                connection.execute(statement, rows)
+        self._transition.write(connection, transitions)
+        self._alarm.write(connection, list(alarms.values()))
+        self._outbox.write(connection, outbox)
         if done:
             connection.execute(self._command, [_command_row(one) for one in done])
             self.audit(connection, [(f"command:{one.command.command_id}", _audit_row(one)) for one in done])

@@ -6,7 +6,7 @@ them like of everything else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +15,7 @@ import structlog
 
 from gateway import disk
 from gateway.clock import Clock
-from gateway.core.model import MINUTE, SECOND, Blind, FrameKind, Micros
+from gateway.core.model import MINUTE, SECOND, Blind, FrameKind, Level, Micros
 from gateway.errors import StorageFailed
 from gateway.intake import MAX_FRAMES, JournalIntake
 from gateway.pipeline import Pipeline
@@ -24,6 +24,7 @@ log = structlog.get_logger("selfwatch")
 
 CALM: Micros = 10 * MINUTE  # a fault of our own that has not come back for so long is over
 DISK_FULL = "disk full"
+GRAVE = Level.II  # a notification of this level or worse that nobody got is an alarm of level II itself
 
 
 class Link(Protocol):
@@ -34,8 +35,9 @@ class Link(Protocol):
 
 
 class SelfWatch:
-    """``links``: the broker connections now. ``undelivered``: notifications given up so far. ``mistaken``: whether the
-    files on the disk are wrong and an older configuration is in force. ``new_alarms``: of the last ten minutes."""
+    """``links``: the broker connections now. ``undelivered``: notifications given up so far, by their level.
+    ``mistaken``: whether the files on the disk are wrong and an older configuration is in force. ``new_alarms``: of the
+    last ten minutes."""
 
     def __init__(
         self,
@@ -46,7 +48,7 @@ class SelfWatch:
         intake: JournalIntake,
         pipeline: Pipeline,
         links: Callable[[], Sequence[Link]],
-        undelivered: Callable[[], int],
+        undelivered: Callable[[], Mapping[Level, int]],
         mistaken: Callable[[], bool],
         new_alarms: Callable[[], int],
     ) -> None:
@@ -56,7 +58,8 @@ class SelfWatch:
         self._intake = intake
         self._pipeline = pipeline
         self._links = links
-        self._undelivered = _Recent(undelivered)
+        self._grave = _Recent(lambda: sum(count for level, count in undelivered().items() if level <= GRAVE))
+        self._minor = _Recent(lambda: sum(count for level, count in undelivered().items() if level > GRAVE))
         self._crashes = _Recent(lambda: pipeline.processor.ledger.total.rejected.get("crashed", 0))
         self._mistaken = mistaken
         self._new_alarms = new_alarms
@@ -118,8 +121,13 @@ class SelfWatch:
             self._pipeline.report(crash_quarantine=False)
         # In tens: a figure that moves with every alarm would be a reading a second in a storm.
         self._pipeline.report(new_alarms_10m=self._new_alarms() // 10 * 10)
-        self._undelivered.rose(now)
-        self._pipeline.report(notify_failed=self._undelivered.within(CALM, now), config_rejected=self._mistaken())
+        self._grave.rose(now)
+        self._minor.rose(now)
+        self._pipeline.report(
+            notify_failed=self._grave.within(CALM, now),
+            notify_failed_minor=self._minor.within(CALM, now),
+            config_rejected=self._mistaken(),
+        )
 
 
 class _Recent:

@@ -434,3 +434,19 @@ class SentRow(msgspec.Struct, frozen=True):
     state: OutboxState
     created_at: Micros
     message: Message
+
+
+class CanaryOutcome(StrEnum):
+    DELIVERED = "delivered"
+    LATE = "late"  # handed over after the patience had ended
+    LOST = "lost"
+
+
+class CanaryRow(msgspec.Struct, frozen=True):
+    """One test of the path to people. ``hops``: milliseconds of each since the one before it (journaled, decided,
+    stored, claimed, handed_over), as far as it came."""
+
+    id: str
+    at: Micros
+    outcome: CanaryOutcome
+    hops: dict[str, float]

@@ -72,7 +72,7 @@ KINDS: tuple[str, ...] = tuple(POINTS)
 GATEWAY_POINTS: dict[str, str] = {
     "journal_failed": "", "disk_full": "", "disk_used": "%", "queue_used": "%", "broker_lost": "", "notify_failed": "",
     "clock_step": "", "clock_uncertain": "", "crash_quarantine": "", "config_rejected": "",
-    "new_alarms_10m": "",
+    "new_alarms_10m": "", "notify_failed_minor": "", "canary": "", "canary_lost": "",
 }  # fmt: skip
 
 _NUMBERED = re.compile(r"^p\d{1,2}_")

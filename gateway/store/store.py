@@ -51,6 +51,7 @@ from gateway.core.records import (
 )
 from gateway.errors import StorageFailed, Unavailable
 from gateway.store import access, dialect, migrate, outbox, queries
+from gateway.store.canaries import Canaries
 from gateway.store.cases import Cases
 from gateway.store.desk import Desk
 from gateway.store.figures import Figures
@@ -98,6 +99,7 @@ class Store:
         self.people = People(self._read, self._write)
         self.desk = Desk(self._read, self._write)
         self.figures = Figures(self._read)
+        self.canaries = Canaries(self._read, self._write)
         self.work = Work(self._read, self._write)
         self.cases = Cases(self._read, self._write)
         self.rule_changes = RuleChanges(self._read, self._write, lambda c, lines: self._events.audit(c, lines))

@@ -139,6 +139,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/v1/configuration/reload"): Row(ENGINEER, WHOLE),
     ("GET", "/api/v1/audit"): Row(SUPERVISOR, WHOLE),
     ("GET", "/metrics"): Row(VIEWER, WHOLE),
+    ("GET", "/api/v1/canaries"): Row(VIEWER, WHOLE),
     # rules
     ("GET", "/api/v1/rules"): Row(VIEWER, ANY),
     ("GET", "/api/v1/rules/{rule}"): Row(VIEWER, ANY),

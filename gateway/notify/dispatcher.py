@@ -35,6 +35,7 @@ GIVE_UP_AFTER: Micros = 24 * HOUR
 LEASE: Micros = 60 * SECOND  # longer than any send may take; then the attempt counts as lost
 SEND_S = 30.0  # a receiver has its own, shorter time-out; this one is for a receiver that forgot it
 AT_ONCE = 8  # sends in the air at one receiver, each of another alarm; a receiver may say otherwise
+CALM_S, LOOK_S = 10.0, 0.1  # the longest a patient receiver waits, and how often it looks
 IDLE_S = 30.0  # look at the outbox even when nobody said there was news
 MAX_RETRY_AFTER_S = 3600.0  # no receiver silences us longer than this
 
@@ -101,7 +102,8 @@ class _Ways(msgspec.Struct):
 
 class Dispatcher:
     """``receivers``: by the names that the outbox uses. ``now``: gateway time. ``on_handed`` hears of every delivery;
-    it must not block or raise.
+    it must not block or raise. ``busy``: a storm is being decided; receivers that are ``patient`` (the log) let it
+    pass, for CALM_S at most, since their rows cost what the alarms of others wait for.
 
     ``run`` until cancelled; call ``wake`` when the store has committed something. StorageFailed leaves ``run``.
     ``undelivered``: what was given up since the start, by level.
@@ -115,12 +117,14 @@ class Dispatcher:
         *,
         rng: random.Random | None = None,
         on_handed: Callable[[Handed], None] = lambda _handed: None,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._outbox = outbox
         self._receivers = dict(receivers)
         self._now = now
         self._rng = rng or random.Random()
         self._on_handed = on_handed
+        self._busy = busy
         self._news = {name: asyncio.Event() for name in receivers}
         self._ways: OrderedDict[int, _Ways] = OrderedDict()
         self.statistics = {name: LaneStatistics() for name in receivers}
@@ -153,10 +157,13 @@ class Dispatcher:
         """Keep up to ``at_once`` sends in the air; write their ends down, together when they come together."""
         news, statistics = self._news[name], self.statistics[name]
         most: int = getattr(receiver, "at_once", AT_ONCE)
+        patient: bool = getattr(receiver, "patient", False)
         flying: set[asyncio.Task[OutboxOutcome]] = set()
         try:
             while True:
                 news.clear()
+                if patient:
+                    await self._until_calm()
                 room = most - len(flying)
                 rows = await self._outbox.claim(name, self._now(), LEASE, room) if room else []
                 flying |= {asyncio.create_task(self._attempt(name, receiver, r), name=f"notify-{r.key}") for r in rows}
@@ -169,6 +176,12 @@ class Dispatcher:
             for task in flying:
                 task.cancel()
             await asyncio.gather(*flying, return_exceptions=True)
+
+    async def _until_calm(self) -> None:
+        waited = 0.0
+        while waited < CALM_S and self._busy():
+            await asyncio.sleep(LOOK_S)
+            waited += LOOK_S
 
     async def _write_down(self, outcomes: list[OutboxOutcome]) -> None:
         await self._outbox.mark(outcomes)

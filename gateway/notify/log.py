@@ -15,6 +15,7 @@ class LogReceiver:
     """Never unavailable. ``wording``: for what people are told, which has no words without it."""
 
     at_once = 64  # it is a line of text: a storm must not wait for the outbox's turns
+    patient = True  # nor others for its lines
 
     def __init__(self, wording: Wording | None = None) -> None:
         self._wording = wording

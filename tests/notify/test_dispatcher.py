@@ -227,3 +227,28 @@ async def test_to_a_real_webhook_that_fails_in_every_way_first(tmp_path: Path, m
             await settled(store, delivered=4)
         await hook.close()
         assert seen.keys == ["lamp-1/lamp-out/1/hook"] * 5 + ["lamp-1/lamp-out/2/hook"]
+
+
+async def test_the_log_lets_a_storm_pass_but_people_are_told_and_it_does_not_wait_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient, person = Told(), Told()
+    patient.patient = True  # type: ignore[attr-defined]
+    assert LogReceiver.patient
+    monkeypatch.setattr("gateway.notify.dispatcher.LOOK_S", 0.01)
+    async with dispatching(tmp_path, {"log": patient, "ops": person}, monkeypatch) as (store, dispatcher, _):
+        storm = [True]
+        dispatcher._busy = lambda: storm[0]
+        await asyncio.sleep(0.05)  # the lane is where it waits
+        await store.commit(1, [step(record("a"))])
+        dispatcher.wake()
+        await person.until(1)
+        await asyncio.sleep(0.1)
+        assert patient.got == []
+        storm[0] = False
+        await patient.until(1)
+        storm[0] = True
+        monkeypatch.setattr("gateway.notify.dispatcher.CALM_S", 0.05)
+        await store.commit(2, [step(record("b"))])
+        dispatcher.wake()
+        await patient.until(2)

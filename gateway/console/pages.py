@@ -3,7 +3,9 @@
 Everything is read once, at start: a path that comes in is looked up in a table and never touches the disk. The build
 lays a ``.br`` and a ``.gz`` beside what is worth it; a browser gets the smallest that it takes. What stands below
 ``/assets/`` bears its hash in its name and may be kept for ever; all else is asked for again and told when it is the
-same. Every other path that does not end like a file is ``index.html``: the page finds its way by itself.
+same. Every other path that does not end like a file is ``index.html``: the page finds its way by itself. So does the
+crews' page below ``/crew``, a small application of its own, which a phone keeps to have it without a network (its
+service worker is ``/sw.js``, for ``/crew`` alone).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ DIST = HERE / "web" / "dist"
 DOCS = HERE / "docs"
 
 INDEX = "/index.html"
+CREW = "/crew/index.html"
 IMMUTABLE = "/assets/"
 NOT_PAGES = frozenset({"api", "metrics", "openapi.json"})  # first parts of paths that are never a page
 
@@ -99,8 +102,12 @@ class Pages:
         path = scope["path"]
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or not is_page(path):
             raise HTTPException(404)
-        file = self._files.get(path) or self._files.get(INDEX if _is_route(path) else "")
+        file = self._files.get(path) or (self._page(path) if _is_route(path) else None)
         await self._answer(file, path, Headers(scope=scope))(scope, receive, send)
+
+    def _page(self, path: str) -> PageFile | None:
+        crews = path.lstrip("/").partition("/")[0] == "crew"
+        return (self._files.get(CREW) if crews else None) or self._files.get(INDEX)
 
     def _answer(self, file: PageFile | None, path: str, headers: Headers) -> Response:
         if file is None:

@@ -7,6 +7,9 @@ import App from "./App.vue";
 import { i18n } from "./i18n";
 import { router } from "./router";
 import "./style.css";
+import { cameFrom } from "./ui/comeBack";
 import "./ui/theme";
 
-createApp(App).use(i18n).use(router).mount("#app");
+const crew = cameFrom();
+if (crew !== null) location.replace(crew + location.search);
+else createApp(App).use(i18n).use(router).mount("#app");

@@ -1,5 +1,6 @@
 // What a person may do to alarms, to one or to many; and what became of it.
 import { api, ask, Problem } from "../api/client";
+import { newKey } from "../api/key";
 import type { Alarm, StateName } from "../api/types";
 import { may, type Role } from "../live/session";
 import { alarmOf, take } from "../live/standing";
@@ -133,7 +134,7 @@ async function post(name: ActionName, alarm: Alarm, given: Given): Promise<Alarm
   const rev = known.occurrence_id === alarm.occurrence_id && known.state === alarm.state ? known.rev : alarm.rev;
   const done = await ask(
     api.POST(`/api/v1/alarms/{alarm_id}/${name}` as "/api/v1/alarms/{alarm_id}/acknowledge", {
-      params: { path: { alarm_id: alarm.alarm_id }, header: { "idempotency-key": crypto.randomUUID() } },
+      params: { path: { alarm_id: alarm.alarm_id }, header: { "idempotency-key": newKey() } },
       body: bodyOf(name, rev, given) as never,
     }),
   );

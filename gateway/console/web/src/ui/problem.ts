@@ -1,16 +1,10 @@
-// What became of something, told to the person: in their language, with what the gateway said; at the bottom, where it
-// covers no banner.
+// What became of something, told to the person: at the bottom, where it covers no banner.
 import { ElMessage } from "element-plus/es/components/message/index";
 import "element-plus/es/components/message/style/css";
 
-import { Problem } from "../api/client";
-import { said, t } from "../i18n";
+import { problemText } from "./problemText";
 
-export function problemText(problem: unknown): string {
-  if (!(problem instanceof Problem)) return problem instanceof Error ? problem.message : String(problem);
-  const wait = problem.retryAfterS === undefined ? "" : ` ${t("problem.retry", { s: problem.retryAfterS })}`;
-  return `${said(problem.titles)}${problem.detail ? ` (${problem.detail})` : ""}${wait}`;
-}
+export { problemText };
 
 export function tell(problem: unknown): void {
   if (problem instanceof DOMException && problem.name === "AbortError") return;

@@ -26,7 +26,8 @@ import structlog
 import uvloop
 from watchfiles import awatch
 
-from gateway import inbox, logs, watchdog
+from gateway import canary, inbox, logs, watchdog
+from gateway.canary import Canary
 from gateway.clock import Clock
 from gateway.config.assets import load_asset_files
 from gateway.config.base_map import load_base_map
@@ -41,7 +42,7 @@ from gateway.console.server import ConsoleServer
 from gateway.core import routing, sparkplug
 from gateway.core.assets_json import parse_assets, to_json
 from gateway.core.baselines import with_learned
-from gateway.core.model import Asset, Device, Micros, Start, Transition
+from gateway.core.model import Asset, Device, Level, Micros, Start, Transition
 from gateway.core.networks import TOPICS
 from gateway.core.processor import GATEWAY, Configuration
 from gateway.core.profile import Profile, Transport
@@ -54,7 +55,7 @@ from gateway.historian.historian import Historian
 from gateway.intake import JournalIntake
 from gateway.journal.embedded import EmbeddedJournal
 from gateway.lock import DataLock
-from gateway.notify.dispatcher import Dispatcher
+from gateway.notify.dispatcher import Dispatcher, Handed
 from gateway.notify.links import Links
 from gateway.notify.mirror import Address, AlarmMirror
 from gateway.notify.wording import Wording
@@ -80,6 +81,7 @@ SWITCH_S = (
     0.001  # how long the historian's thread may keep the deciding one waiting; Python's own 5 ms is an alarm late
 )
 MIN_SECRET = 16  # characters of the secret that an SMS gateway shows
+STORM_FRAMES = 1_000  # waiting to be decided: what can wait for it does
 STOP_TIMEOUT_S = 4.0  # a stop has 5 s in all (reliability F04)
 MONITOR_S = 1.0
 ASSETS_AT_ONCE = 1_000  # a portion small enough that messages are decided between two of them
@@ -166,6 +168,7 @@ class Gateway:
         self.forwarders: list[Forwarder] = []
         self.dispatcher: Dispatcher | None = None
         self.mirrors: tuple[AlarmMirror, ...] = ()
+        self.canary: Canary | None = None
         self.recovery: Recovery | None = None
         self.addresses = Addresses("", None, None)
         self.oidc = _oidc(settings.console.oidc)
@@ -293,8 +296,18 @@ class Gateway:
         self, group: asyncio.TaskGroup, stack: contextlib.AsyncExitStack
     ) -> list[asyncio.Task[None]]:
         tasks = []
-        self.dispatcher = Dispatcher(self.store, self._receivers, self.clock.now)
+        self.canary = self._make_canary()
+        self.dispatcher = Dispatcher(
+            self.store,
+            self._receivers,
+            self.clock.now,
+            on_handed=self._on_handed,
+            busy=lambda: self.pipeline.in_flight > STORM_FRAMES,
+        )
         tasks.append(group.create_task(self.dispatcher.run(), name="dispatcher"))
+        if self.canary is not None:
+            self.view.also_measure(self.canary.histogram)
+            tasks.append(group.create_task(self.canary.run(), name="canary"))
         self.mirrors = tuple(self._mirrors())
         tasks += (group.create_task(mirror.run(), name=f"mirror {mirror.name}") for mirror in self.mirrors)
         for options in self.settings.sinks:
@@ -581,9 +594,11 @@ class Gateway:
 
     def _told(self, transition: Transition) -> tuple[str, ...]:
         """Names of the receivers of one transition. Called in the store's thread: reads frozen objects only."""
-        configuration = self.pipeline.processor.configuration
-        rule = configuration.rules.get(transition.record.rule) if configuration is not None else None
-        return routing.receivers(transition, rule, self._feeds)
+        if transition.record.rule == canary.RULE:  # for people only: no feed has use for it
+            if self.canary is not None:
+                self.canary.decided(transition)
+            return ()
+        return routing.receivers(transition, self._rule(transition.record.rule), self._feeds)
 
     def _tell(self, stack: contextlib.AsyncExitStack) -> Telling:
         """The receivers of the settings, and what they say."""
@@ -594,6 +609,33 @@ class Gateway:
         for close in telling.close:
             stack.push_async_callback(close)
         return telling
+
+    def _make_canary(self) -> Canary | None:
+        options = self.settings.canary
+        if options is None:
+            return None
+        return Canary(
+            self.clock,
+            self.intake,
+            self.store.canaries,
+            self._canary_people,
+            lambda lost: self.pipeline.report(canary_lost=lost),
+            every=options.every,
+            patience=options.patience,
+        )
+
+    def _canary_people(self, at: Micros) -> list[str]:
+        """Whom the next path test goes to."""
+        configuration = self.pipeline.processor.configuration
+        if configuration is None:
+            return []
+        routes = configuration.routing
+        people = routes.people
+        return [name for name in routes.people_of(routes.canary, at) if name in people and people[name].channels]
+
+    def _on_handed(self, handed: Handed) -> None:
+        if self.canary is not None:
+            self.canary.handed(handed)
 
     def _mirrors(self) -> Iterator[AlarmMirror]:
         for options in self.settings.receivers:
@@ -627,6 +669,8 @@ class Gateway:
             self.on_transitions(transitions)
         for mirror in self.mirrors:
             mirror.hear(transitions)
+        if self.canary is not None:
+            self.canary.stored(transitions)
         self._wake_dispatcher()
 
     def _wake_dispatcher(self) -> None:
@@ -664,9 +708,9 @@ class Gateway:
             watchdog.notify("WATCHDOG=1")
             await asyncio.sleep(MONITOR_S)
 
-    def _undelivered(self) -> int:
+    def _undelivered(self) -> Mapping[Level, int]:
         """Notifications given up since the start."""
-        return sum(lane.failed for lane in self.dispatcher.statistics.values()) if self.dispatcher is not None else 0
+        return self.dispatcher.undelivered if self.dispatcher is not None else {}
 
     async def _keep_history(self) -> None:
         """Once a minute the historian's own work; once an hour its retention."""

@@ -18,7 +18,7 @@ from gateway.config.assets import load_assets
 from gateway.console.port import Health, InboundSms, Links, OidcOptions, Part, PointView, RawRow, Records, StepRow
 from gateway.console.rule_port import Rulebook, Trials
 from gateway.core.component_code import Layout
-from gateway.core.escalation import CallStatus
+from gateway.core.escalation import CANARY, CallStatus
 from gateway.core.load import FloodWatch
 from gateway.core.modbus_write import write_request
 from gateway.core.model import SECOND, Asset, Command, CommandDone, Device, IsaState, Level, Micros, Transition, Value
@@ -256,13 +256,18 @@ class GatewayView:
     def metrics(self) -> bytes:
         return prometheus.generate_latest(self._metrics)
 
+    def also_measure(self, collector: Collector) -> None:
+        """More for ``/metrics``."""
+        self._metrics.register(collector)
+
     # -- what the gateway tells us ------------------------------------------------------------------------------------
 
     def count(self, transitions: Sequence[Transition]) -> None:
         """These were committed."""
         for transition in transitions:
             self._transitions[transition.cause] = self._transitions.get(transition.cause, 0) + 1
-            self._load.take(transition)
+            if transition.record.rule != CANARY:  # it is no load for anybody
+                self._load.take(transition)
         self.city.count(transitions)
         self.newest.extend(transitions)
 

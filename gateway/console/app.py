@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway import __version__
 from gateway.console import (
     alarms,
+    canaries,
     calls,
     city,
     devices,
@@ -106,6 +107,7 @@ def _application(gateway: ConsolePort, feed: Feed, pages: Pages, base: BaseMap) 
     app.include_router(links.routes(gateway, answers))
     routers = (
         alarms.routes(gateway),
+        canaries.routes(gateway),
         city.routes(gateway),
         devices.routes(gateway),
         journal.routes(gateway),

@@ -41,6 +41,7 @@ from gateway.core.records import (
     AssetFilter,
     AssetRow,
     AuditRow,
+    CanaryRow,
     CommandRow,
     Identity,
     MaintenanceState,
@@ -197,6 +198,12 @@ class Figures(Protocol):
         ...
 
 
+class Canaries(Protocol):
+    """Tests of the path to people."""
+
+    async def newest(self, limit: int, cursor: str | None = None) -> Page[CanaryRow]: ...
+
+
 class Work(Protocol):
     """Work in the field, and maintenance; ValueError for a cursor that is not of that list."""
 
@@ -236,6 +243,9 @@ class Records(Protocol):
 
     @property
     def work(self) -> Work: ...
+
+    @property
+    def canaries(self) -> Canaries: ...
 
     async def alarms(self, wanted: AlarmFilter, limit: int, cursor: str | None = None) -> Page[AlarmRecord]: ...
     async def alarm(self, alarm_id: str) -> AlarmRecord | None: ...

@@ -13,7 +13,9 @@ from gateway.config.profile_cases import run_all_cases
 from gateway.config.settings import Settings, load_settings
 from gateway.config.shipped import shipped
 from gateway.errors import ConfigError, Mistake
+from gateway.notify.wording import Wording
 from gateway.sources.broker import loss_window
+from gateway.telling import receivers_of
 
 
 @dataclass(slots=True)
@@ -90,7 +92,16 @@ def check_everything(config: Path | None) -> CheckReport:
             _must_exist(getattr(receiver, name, None), f"receivers {receiver.name}", name, config, report)
     if settings.inbound.sms is not None:
         _must_exist(settings.inbound.sms.secret_file, "inbound.sms", "secret_file", config, report)
+    if report.ok:
+        try:
+            receivers_of(settings, words := Wording(_nothing, _nothing, settings.site.timezone), words)
+        except ConfigError as error:
+            report.mistakes += error.mistakes
     return report
+
+
+def _nothing(_name: str) -> None:
+    """Receivers are made and thrown away: nobody is told anything."""
 
 
 def _must_exist(file: Path | None, where: str, key: str, config: Path | None, report: CheckReport) -> None:

@@ -28,6 +28,7 @@ from watchfiles import awatch
 
 from gateway import canary, inbox, logs, watchdog
 from gateway.canary import Canary
+from gateway.case_platforms import LiveCaseWorld, Platforms, platforms_of
 from gateway.clock import Clock
 from gateway.config.assets import load_asset_files
 from gateway.config.base_map import load_base_map
@@ -206,8 +207,11 @@ class Gateway:
         self.journal = await EmbeddedJournal.open(data)
         stack.push_async_callback(self.journal.close)
         telling = self._tell(stack)
-        self._receivers, self._feeds = telling.receivers, telling.feeds
-        self.store = await Store.open(data, receivers=self._told, for_simulated=telling.for_simulated)
+        self.platforms = self._platforms(stack)
+        self._receivers = {**telling.receivers, **self.platforms.receivers}
+        self._feeds = (*telling.feeds, *self.platforms.feeds)
+        for_simulated = telling.for_simulated | self.platforms.for_simulated
+        self.store = await Store.open(data, receivers=self._told, for_simulated=for_simulated)
         stack.push_async_callback(self.store.close)
         kept = settings.historian
         self.historian = await Historian.open(
@@ -609,6 +613,14 @@ class Gateway:
         for close in telling.close:
             stack.push_async_callback(close)
         return telling
+
+    def _platforms(self, stack: contextlib.AsyncExitStack) -> Platforms:
+        """The case platforms of the settings. The store and the clock are there when the first case is."""
+        rules, world = self.configuration.rules.rules, LiveCaseWorld(self)
+        found = platforms_of(self.settings, rules, world, lambda: self.store.cases, lambda: self.clock.now())
+        for close in found.close:
+            stack.push_async_callback(close)
+        return found
 
     def _make_canary(self) -> Canary | None:
         options = self.settings.canary

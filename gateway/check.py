@@ -8,8 +8,10 @@ from pathlib import Path
 from gateway.config.assets import load_asset_files
 from gateway.config.base_map import load_base_map
 from gateway.config.bundle import RULES, case_files, load_configuration
+from gateway.config.case_fields import read_case_fields
 from gateway.config.case_standard import missing_standards
 from gateway.config.profile_cases import run_all_cases
+from gateway.config.receivers import CasePlatformSettings
 from gateway.config.settings import Settings, load_settings
 from gateway.config.shipped import shipped
 from gateway.errors import ConfigError, Mistake
@@ -88,8 +90,13 @@ def check_everything(config: Path | None) -> CheckReport:
     for sink in settings.sinks:
         _must_exist(sink.token_file, f"sinks {sink.name}", "token_file", config, report)
     for receiver in settings.receivers:
-        for name in ("secret_file", "url_file", "password_file", "ca_file"):
+        for name in ("secret_file", "inbound_secret_file", "url_file", "password_file", "ca_file"):
             _must_exist(getattr(receiver, name, None), f"receivers {receiver.name}", name, config, report)
+        if isinstance(receiver, CasePlatformSettings):
+            try:
+                read_case_fields(receiver.fields, configuration.rules.rules)
+            except ConfigError as error:
+                report.mistakes += error.mistakes
     if settings.inbound.sms is not None:
         _must_exist(settings.inbound.sms.secret_file, "inbound.sms", "secret_file", config, report)
     if report.ok:

@@ -7,7 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, assert_never
 
-from gateway.config.receivers import AppriseSettings, MirrorSettings, ReceiverSettings, RobotSettings
+from gateway.config.receivers import (
+    AppriseSettings,
+    CasePlatformSettings,
+    MirrorSettings,
+    ReceiverSettings,
+    RobotSettings,
+)
 from gateway.config.settings import LOG, Settings
 from gateway.core.model import Level
 from gateway.core.routing import Feed
@@ -39,7 +45,7 @@ def receivers_of(
     close: list[Callable[[], Awaitable[None]]] = []
     mistakes: list[Mistake] = []
     for options in settings.receivers:
-        if isinstance(options, MirrorSettings):
+        if isinstance(options, (MirrorSettings, CasePlatformSettings)):
             continue
         try:
             made = _receiver(options, wording, environment)

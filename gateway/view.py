@@ -15,7 +15,18 @@ from prometheus_client.registry import Collector
 
 from gateway import __version__, disk
 from gateway.config.assets import load_assets
-from gateway.console.port import Health, InboundSms, Links, OidcOptions, Part, PointView, RawRow, Records, StepRow
+from gateway.console.port import (
+    Health,
+    InboundSms,
+    Links,
+    OidcOptions,
+    Part,
+    PlatformOptions,
+    PointView,
+    RawRow,
+    Records,
+    StepRow,
+)
 from gateway.console.rule_port import Rulebook, Trials
 from gateway.core.component_code import Layout
 from gateway.core.escalation import CANARY, CallStatus
@@ -90,6 +101,10 @@ class GatewayView:
     @property
     def links(self) -> Links:
         return self._gateway.links
+
+    @property
+    def platforms(self) -> Mapping[str, PlatformOptions]:
+        return self._gateway.platforms.speaking
 
     @property
     def inbound_sms(self) -> InboundSms | None:
@@ -343,6 +358,9 @@ class GatewayView:
                 {"hash": pipeline.processor.configuration.hash if pipeline.processor.configuration else None},
             ),
         ]
+        for name, platform in gateway.platforms.receivers.items():
+            away = "" if platform.down_since is None else "away: its cases go into the drop folder when it stays so"
+            parts.append(Part(f"cases {name}", True, away, {"dropped": platform.dropped}))
         for source in gateway.mqtt:
             link = source.stats()
             parts.append(

@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.config.calendars import SITE, site_text
 from gateway.config.profiles import CASES, load_profiles
-from gateway.config.receivers import MirrorSettings
+from gateway.config.receivers import CasePlatformSettings, MirrorSettings
 from gateway.config.routes import country_in, load_routes
 from gateway.config.rules import load_rules
 from gateway.config.settings import LOG, Settings
@@ -131,7 +131,8 @@ def load_configuration(settings: Settings, console: Mapping[str, str] | None = N
         bundle = msgspec.structs.replace(bundle, console=dict(sorted(console.items())))
     profiles, rules = (shipped("device_profiles"), *settings.profiles), (shipped("rules"), *settings.rules)
     routes = () if settings.routes is None else (settings.routes.parent,)
-    receivers = [LOG, *(one.name for one in settings.receivers if not isinstance(one, MirrorSettings))]
+    no_people = (MirrorSettings, CasePlatformSettings)
+    receivers = [LOG, *(one.name for one in settings.receivers if not isinstance(one, no_people))]
     return bundle, compile_bundle(bundle, profiles, (*rules, settings.data / RULES), routes, receivers)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from gateway.config.units import duration
 from gateway.core.model import HOUR, MINUTE, SECOND, Micros
@@ -20,6 +20,12 @@ from gateway.core.vocabulary import KINDS
 Duration = Annotated[Micros, BeforeValidator(duration)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
+
+
+def _yaml_file(file: Path) -> Path:
+    if file.suffix != ".yaml":
+        raise ValueError(f"name it .yaml: {file.name}")
+    return file
 
 
 class _Part(BaseModel):
@@ -113,6 +119,33 @@ class MirrorSettings(_Part):
         return self
 
 
+class CasePlatformSettings(_Part):
+    """The city's case platform (数字城管, 12345 …): alarms of rules with ``case`` become cases there. ``secret_file``
+    holds the key that we sign with, ``inbound_secret_file`` another one, which the platform signs with when it speaks
+    to ``/api/v1/inbound/cases/<name>``; without it nothing is taken from there. ``fields``: the field map, the shipped
+    one where nothing is said. ``folder``: where cases go as CSV while the platform is away for longer than
+    ``patience``. ``level``, ``kinds``, ``simulated``: as for every receiver."""
+
+    type: Literal["case-platform"]
+    name: Name
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")]
+    secret_file: Path
+    inbound_secret_file: Path | None = None
+    fields: Annotated[Path, AfterValidator(_yaml_file)] | None = None
+    folder: Path
+    patience: Duration = 10 * MINUTE
+    allow_loopback: bool = False
+    level: Literal["I", "II", "III", "IV"] = "IV"
+    kinds: tuple[Literal[KINDS], ...] = ()  # type: ignore[valid-type]
+    simulated: bool = False
+
+    @model_validator(mode="after")
+    def _in_time(self) -> CasePlatformSettings:
+        if not SECOND <= self.patience <= 12 * HOUR:
+            raise ValueError("patience: between 1s and 12h")
+        return self
+
+
 def _type_of(value: Any) -> str:
     """Which of them; a webhook where nothing is said."""
     said = value.get("type", "webhook") if isinstance(value, Mapping) else getattr(value, "type", "webhook")
@@ -123,11 +156,12 @@ AnyReceiver: TypeAlias = Annotated[
     Annotated[ReceiverSettings, Tag("webhook")]
     | Annotated[AppriseSettings, Tag("apprise")]
     | Annotated[RobotSettings, Tag("robot")]
-    | Annotated[MirrorSettings, Tag("mqtt")],
+    | Annotated[MirrorSettings, Tag("mqtt")]
+    | Annotated[CasePlatformSettings, Tag("case-platform")],
     Discriminator(
         _type_of,
         custom_error_type="unknown_type",
-        custom_error_message="type must be webhook, apprise, robot or mqtt",
+        custom_error_message="type must be webhook, apprise, robot, mqtt or case-platform",
     ),
 ]
 

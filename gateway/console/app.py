@@ -14,6 +14,7 @@ from gateway.console import (
     alarms,
     canaries,
     calls,
+    cases,
     city,
     devices,
     inbound,
@@ -30,6 +31,7 @@ from gateway.console import (
     overview,
     people,
     places,
+    platforms,
     problems,
     rules,
     shift,
@@ -104,9 +106,11 @@ def _application(gateway: ConsolePort, feed: Feed, pages: Pages, base: BaseMap) 
     app.include_router(oidc.routes(gateway, door), prefix=v1)
     answers = Answers(gateway)
     app.include_router(inbound.routes(gateway, answers), prefix=v1)
+    app.include_router(platforms.routes(gateway), prefix=v1)
     app.include_router(links.routes(gateway, answers))
     routers = (
         alarms.routes(gateway),
+        cases.routes(gateway),
         canaries.routes(gateway),
         city.routes(gateway),
         devices.routes(gateway),

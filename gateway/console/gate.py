@@ -41,6 +41,7 @@ WITH_A_FOREIGN_PASSWORD = frozenset(  # somebody else knows it: what is allowed 
     {("GET", "/api/v1/session"), ("DELETE", "/api/v1/session"), ("PUT", "/api/v1/session/password")}
 )
 PUBLIC_METHODS = {"/api/v1/session": frozenset({"POST"}), "/api/v1/inbound/sms": frozenset({"POST"})}
+_PLATFORM = re.compile(r"/api/v1/inbound/cases/[^/]+")  # the signature of the body is the right to speak
 _LINK = re.compile(r"/a/[^/]+")  # the token in the path is the right to ask
 
 _PHOTOS = re.compile(r"/api/v1/alarms/[^/]+/[^/]+/photos")
@@ -163,7 +164,7 @@ def _principal(found: Identity, channel: str, session: str | None) -> Principal:
 def is_public(method: str, path: str) -> bool:
     if path in PUBLIC_METHODS:
         return method in PUBLIC_METHODS[path]
-    if method == "POST" and _LINK.fullmatch(path):
+    if method == "POST" and (_LINK.fullmatch(path) or _PLATFORM.fullmatch(path)):
         return True
     return method in SAFE_METHODS and (path in PUBLIC_PATHS or is_page(path))
 

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -17,6 +17,8 @@ from gateway.console.equipment import Equipment
 from gateway.console.rule_port import Rulebook, RuleChanges, Trials
 from gateway.console.upkeep import Upkeep
 from gateway.core.bands import Band
+from gateway.core.case_fields import Receiving
+from gateway.core.cases import CaseRow, CaseStatus, TicketRow
 from gateway.core.component_code import Layout
 from gateway.core.escalation import CallStatus
 from gateway.core.load import FloodWatch
@@ -178,6 +180,16 @@ class InboundSms(msgspec.Struct, frozen=True):
     text: str = "text"
 
 
+class PlatformOptions(msgspec.Struct, frozen=True):
+    """A case platform that may speak to us: the key that it signs with, and how its messages are read. ``simulated``:
+    it is about simulated assets, and about no others."""
+
+    name: str
+    key: bytes
+    receiving: Receiving
+    simulated: bool = False
+
+
 class Figures(Protocol):
     """Figures out of the recorded steps."""
 
@@ -196,6 +208,35 @@ class Figures(Protocol):
     ) -> tuple[list[Band], bool]:
         """When alarms of an asset stood, and whether more than ``limit`` steps were left out."""
         ...
+
+
+class Cases(Protocol):
+    """Cases with the city's platforms, and their tickets; ValueError for a cursor that is not of that list."""
+
+    async def find(self, platform: str, key: str, number: str) -> CaseRow | None: ...
+    async def change(
+        self, platform: str, key: str, change: Callable[[CaseRow | None], CaseRow | None]
+    ) -> CaseRow | None: ...
+    async def page(
+        self, states: Sequence[CaseStatus], limit: int, cursor: str | None, scope: Scope, alarm_id: str | None = None
+    ) -> Page[CaseRow]: ...
+    async def ticket(self, platform: str, number: str) -> TicketRow | None: ...
+    async def keep_ticket(self, row: TicketRow) -> TicketRow: ...
+    async def tickets(
+        self, limit: int, cursor: str | None, scope: Scope, *, matched: bool | None
+    ) -> Page[TicketRow]: ...
+    async def near(
+        self, kinds: Sequence[str], rules: Sequence[str], since: Micros, limit: int, *, simulated: bool
+    ) -> list[AlarmRecord]: ...
+    async def fold(
+        self,
+        rules: Sequence[str],
+        since: Micros,
+        until: Micros,
+        scope: Scope,
+        take: Callable[[Transition], None],
+        most: int,
+    ) -> bool: ...
 
 
 class Canaries(Protocol):
@@ -246,6 +287,9 @@ class Records(Protocol):
 
     @property
     def canaries(self) -> Canaries: ...
+
+    @property
+    def cases(self) -> Cases: ...
 
     async def alarms(self, wanted: AlarmFilter, limit: int, cursor: str | None = None) -> Page[AlarmRecord]: ...
     async def alarm(self, alarm_id: str) -> AlarmRecord | None: ...
@@ -373,6 +417,11 @@ class ConsolePort(Protocol):
     @property
     def links(self) -> Links:
         """How answers to messages are known."""
+        ...
+
+    @property
+    def platforms(self) -> Mapping[str, PlatformOptions]:
+        """The case platforms that may speak to us, by name."""
         ...
 
     @property

@@ -23,6 +23,7 @@ TITLES: dict[str, tuple[int, str, str]] = {
     "unauthenticated": (401, "需要登录或令牌", "Sign in, or send a token"),
     "bad_sign_in": (401, "用户名、密码或令牌不正确", "Name, password or token is not right"),
     "forbidden": (403, "权限不足", "Your role does not allow this"),
+    "bad_signature": (403, "签名无效或已过期", "The signature is not good, or too old"),
     "narrowed": (403, "此项只对全市范围的账号开放", "This is only for people who see the whole city"),
     "must_change": (403, "请先修改密码", "Change your password first"),
     "cross_site": (403, "拒绝跨站请求", "Refused: the request came from another site"),

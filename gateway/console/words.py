@@ -79,6 +79,7 @@ ACTIONS = {
     "verify": ("核查通过", "verify work"),
     "return": ("核查退回", "send work back"),
     "close": ("结案", "close work"),
+    "inbound": ("平台消息", "message of a platform"),
     "photo": ("上传照片", "add a photo"),
     "maintenance": ("停用检修计划", "plan maintenance"),
     "end-maintenance": ("结束检修", "end maintenance"),

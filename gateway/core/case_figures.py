@@ -16,7 +16,7 @@ from gateway.core.model import AlarmRecord, Micros, Transition
 
 FORMULAS: dict[str, Pair] = {
     "registered": ("立案数：期内立案的案件", "cases opened in the period"),
-    "closed": ("结案数：期内结案且未再开启的案件", "cases closed in the period and closed still"),
+    "closed": ("结案数：期内结案、期末仍为结案的案件", "cases closed in the period, and closed still at its end"),
     "due": ("应结案：处置时限在期内届满的案件", "cases whose time limit ended in the period"),
     "in_time_rate": ("按期结案率：应结案中，在时限前结案的比例", "of those due, closed within their time limit"),
     "rework_rate": (

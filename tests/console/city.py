@@ -18,7 +18,17 @@ from gateway.config.rules import load_rules
 from gateway.console.app import create_app
 from gateway.console.feed import Feed
 from gateway.console.pages import Pages
-from gateway.console.port import Health, InboundSms, OidcOptions, Part, PointView, RawRow, Records, StepRow
+from gateway.console.port import (
+    Health,
+    InboundSms,
+    OidcOptions,
+    Part,
+    PlatformOptions,
+    PointView,
+    RawRow,
+    Records,
+    StepRow,
+)
 from gateway.console.rule_port import Rulebook, Trials
 from gateway.console.server import ConsoleServer
 from gateway.console.upkeep import CheckedFiles, ConfigurationNow, Figures, FollowerNow, ReceiverNow, SinkNow, Sources
@@ -205,6 +215,7 @@ class SmallGateway:
     oidc: OidcOptions | None = None
     links: Links = field(default_factory=lambda: Links("00" * 16, "https://alarm.example.gov.cn"))
     inbound_sms: InboundSms | None = None
+    platforms: dict[str, PlatformOptions] = field(default_factory=dict)
     upkeep: SmallUpkeep = field(default_factory=lambda: SmallUpkeep())
     processor: Processor = field(default_factory=lambda: Processor({}))
     city: LiveCity = field(init=False)

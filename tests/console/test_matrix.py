@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from gateway.core.cases import Case, CaseRow, TicketRow
 from gateway.core.model import (
     SECOND,
     Frame,
@@ -52,6 +53,11 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/api/v1/oidc/start"): Row(None, ABSENT),  # the settings of this gateway name no provider
     ("GET", "/api/v1/oidc/callback"): Row(None, ABSENT),
     ("POST", "/api/v1/inbound/sms"): Row(None, ABSENT),  # nor an SMS gateway
+    ("POST", "/api/v1/inbound/cases/{platform}"): Row(None, ANY),  # 403: nothing is signed, whoever the platform
+    # cases with the city's platforms
+    ("GET", "/api/v1/cases"): Row(OPERATOR, EMPTY),
+    ("GET", "/api/v1/cases/figures"): Row(VIEWER, EMPTY),
+    ("GET", "/api/v1/tickets"): Row(OPERATOR, EMPTY),
     # alarms
     ("GET", "/api/v1/alarms"): Row(VIEWER, EMPTY),
     ("GET", "/api/v1/alarms/{alarm_id}"): Row(VIEWER, ABSENT),
@@ -189,7 +195,7 @@ PATH = {
     "index": "0",
     "photo_id": hashlib.sha256(PHOTO).hexdigest(),  # of an alarm of lamp-1
 }
-QUERY = {"asset": "lamp-1", "point": "power"}
+QUERY = {"asset": "lamp-1", "point": "power", "from": "2025-07-20T00:00:00Z", "to": "2025-07-21T00:00:00Z"}
 BODY: dict[str, Any] = {
     "asset": "lamp-2",
     "profile": "generic/json-lamp",
@@ -286,8 +292,8 @@ def in_table(routes: list[Route]) -> list[Route]:
 
 
 async def something(console: Running) -> None:
-    """An alarm of lamp-1 with work and a photo, a rejected frame of its device, and the report of a shift that has both
-    of them."""
+    """An alarm of lamp-1 with work, a photo, a case and a ticket, a rejected frame of its device, and the report of a
+    shift that has both of them."""
     frame = Frame(FrameKind.MQTT, "mqtt", "citywatch/v1/lamp/d-1/telemetry", b"nonsense", START)
     rejected = FrameRejected(9, 0, frame, Rejection("bad_payload", "not JSON", "d-1"))
     order = WorkOrder("01J", "crew-1", "li", START)
@@ -295,6 +301,10 @@ async def something(console: Running) -> None:
     window = Maintenance("1", "lamp-1", START, START + 60 * SECOND, "W-1", "new lamp", "li", START)
     await console.gateway.commit(MaintenanceChanged(START, window))
     await console.gateway.store.work.add_photo("lamp-1/lamp-out", "01J", START, "li", "image/jpeg", PHOTO, 9)
+    cases = console.gateway.store.cases
+    row = CaseRow("city", Case("01J", "lamp-1/lamp-out", "01J", START))
+    await cases.change("city", "01J", lambda _: row)
+    await cases.keep_ticket(TicketRow(0, "city", "T-1", START, START, alarm_id="lamp-1/lamp-out"))
     async with console.client() as client:
         signed = await client.post("/api/v1/handovers", json={"words": "lamp-1 is out"})
         assert (signed.status_code, signed.json()["id"]) == (201, 1), signed.text

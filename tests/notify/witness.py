@@ -80,8 +80,8 @@ async def hang(writer: asyncio.StreamWriter) -> None:
 
 
 @contextlib.asynccontextmanager
-async def witness(*answers: Answer) -> AsyncIterator[Witness]:
-    """Listens on loopback while the context lasts."""
+async def witness(*answers: Answer, port: int = 0) -> AsyncIterator[Witness]:
+    """Listens on loopback while the context lasts; on ``port``, or on one that is free."""
     seen = Witness(answers=list(answers))
     serving: set[asyncio.Task[None]] = set()
 
@@ -104,7 +104,7 @@ async def witness(*answers: Answer) -> AsyncIterator[Witness]:
             serving.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
     seen.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
     try:
         yield seen

@@ -35,7 +35,7 @@ def test_the_example_settings_are_right_and_name_every_part() -> None:
 
 def test_the_commented_parts_of_the_example_are_right_too() -> None:
     text = (DEPLOY / "citywatch.yaml").read_text()
-    keys = "map|oidc|trusted_proxies|hj212|sinks|receivers"
+    keys = "map|oidc|trusted_proxies|public_url|hj212|sinks|receivers|inbound|canary"
     shown = re.sub(rf"^( *)# (?=- id|  |({keys}):)", r"\1", text, flags=re.MULTILINE)
     settings = parse_settings(shown, "citywatch.yaml", Path("/etc/citywatch"), {})
     assert settings.console.map.roads == Path("/etc/citywatch/roads.geojson")
@@ -46,7 +46,11 @@ def test_the_commented_parts_of_the_example_are_right_too() -> None:
     assert settings.mqtt[1].password_file == Path("/etc/citywatch/secrets/county.password")
     assert [(h.id, h.port) for h in settings.hj212] == [("dust", 9212)]
     assert [s.name for s in settings.sinks] == ["county-influx"]
-    assert [r.name for r in settings.receivers] == ["duty-desk"]
+    assert [r.name for r in settings.receivers] == ["duty-desk", "mail", "sms", "crew-group", "wall"]
+    assert [r.type for r in settings.receivers] == ["webhook", "apprise", "apprise", "robot", "mqtt"]
+    assert settings.console.public_url == "https://alarm.example.gov.cn"
+    assert settings.inbound.sms is not None
+    assert settings.canary is not None
 
 
 def test_the_unit_starts_what_run_py_made() -> None:

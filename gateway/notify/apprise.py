@@ -239,8 +239,8 @@ class _Held:
 
     def reason(self) -> str:
         """What the library said, without addresses that hold secrets."""
-        said = "; ".join(dict.fromkeys(self.heard)) or "no reason given"
-        return _WITH_SECRETS.sub("…", plain(said, MAX_REASON))
+        said = dict.fromkeys(_WITH_SECRETS.sub("…", plain(one, MAX_REASON)) for one in self.heard)
+        return plain("; ".join(said) or "no reason given", MAX_REASON)
 
     def why(self) -> Unavailable | Rejected:
         if self.refusal is not None:

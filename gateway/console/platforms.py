@@ -23,7 +23,7 @@ from gateway.console.problems import Problem
 from gateway.console.throttle import Sparingly
 from gateway.core.case_match import Match, Report, match
 from gateway.core.case_messages import CaseMessage, TicketMessage, read_message
-from gateway.core.cases import OVER, STATUS_WORDS, CaseRow, CaseStatus, TicketRow, hear
+from gateway.core.cases import OVER, STATUS_WORDS, CaseRow, CaseStatus, TicketRow, hear, speaker
 from gateway.core.model import AlarmRecord, Command, CommandName, WorkState
 from gateway.core.records import AuditRow
 from gateway.core.signature import HEADER, why_not
@@ -64,7 +64,7 @@ def routes(gateway: ConsolePort) -> APIRouter:
             return
         log.warning("message of a platform not taken", platform=platform, reason=why)
         said = why if count == 1 else f"{why} (and {count - 1} more)"
-        row = AuditRow(0, gateway.now(), f"platform:{platform}"[:64], CHANNEL, "inbound", platform[:64], outcome, said)
+        row = AuditRow(0, gateway.now(), speaker(platform)[:64], CHANNEL, "inbound", platform[:64], outcome, said)
         await gateway.records.add_audit(f"inbound:{secrets.token_hex(16)}", row)
 
     @router.post(
@@ -247,7 +247,7 @@ async def _once(
     before = await gateway.records.command(command_id)
     if before is not None:
         return None if before.refused is None else before.refused[1]
-    command = Command(command_id, name, alarm_id, f"platform:{options.name}", CHANNEL, None, words)
+    command = Command(command_id, name, alarm_id, speaker(options.name), CHANNEL, None, words)
     try:
         await gateway.submit(command)
     except CommandRefused as error:

@@ -228,6 +228,11 @@ def told(case: Case, step: Transition, event: CaseEvent) -> Case:
     )
 
 
+def speaker(platform: str) -> str:
+    """Who does what a platform asks for."""
+    return f"platform:{platform}"
+
+
 def event_key(case: Case, step: Transition, event: CaseEvent) -> str:
     """The idempotency key of one event of one case: the same in every attempt, another for every other event."""
     return f"{case.key}/{step.rev}/{event.value}"
@@ -333,6 +338,11 @@ def arrived(
         error=error,
         dropped=(*row.dropped, key)[-KEPT:] if key else row.dropped,
     )
+
+
+def echoed(row: CaseRow, step: Transition) -> CaseRow:
+    """The row after a step that the platform itself has brought about: it knows, and so does the row already."""
+    return replace(row, case=replace(row.case, rev=step.rev, occurrence=step.record.occurrence_id))
 
 
 def hear(row: CaseRow, message_id: str, said: Said, number: str | None) -> CaseRow | None:

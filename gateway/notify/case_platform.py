@@ -21,7 +21,18 @@ import structlog
 from gateway.core.case_clock import Calendar
 from gateway.core.case_facts import Facts, facts
 from gateway.core.case_fields import FieldMap, cells, columns, read_answer, write
-from gateway.core.cases import Case, CaseEvent, CaseRow, CaseStatus, advance, arrived, due_at, event_key
+from gateway.core.cases import (
+    Case,
+    CaseEvent,
+    CaseRow,
+    CaseStatus,
+    advance,
+    arrived,
+    due_at,
+    echoed,
+    event_key,
+    speaker,
+)
 from gateway.core.component_code import Layout
 from gateway.core.model import SECOND, Asset, Micros, Transition
 from gateway.core.rule import Rule
@@ -66,11 +77,6 @@ class Delivery(msgspec.Struct, frozen=True):
     refused: bool = False
 
 
-def speaker(platform: str) -> str:
-    """Who does what a platform asks for."""
-    return f"platform:{platform}"
-
-
 class CasePlatform:
     """``book`` may be asked for only when something is sent. ``now``: gateway time."""
 
@@ -95,6 +101,7 @@ class CasePlatform:
         self._patience = patience
         self._failed: OrderedDict[str, Micros] = OrderedDict()  # since when each key could not be handed over
         self._asked_at: Micros | None = None
+        self._why = ""  # it could not be reached when it was asked last
         self.down_since: Micros | None = None
         self.dropped = 0  # events that went into the folder since the start
 
@@ -114,7 +121,10 @@ class CasePlatform:
         case, event = moved
         if row is None or row.case.key != case.key:
             row = await self._begin(book, case, step)
-        delivery = Delivery() if step.by == speaker(self.name) else await self._deliver(row, step, event)
+        if step.by == speaker(self.name):
+            await book.change(self.name, case.key, lambda found: echoed(found or row, step))
+            return
+        delivery = await self._deliver(row, step, event)
         dropped = (event_key(case, step, event), delivery.file, delivery.why) if delivery.file else None
         now = self._now()
 
@@ -142,7 +152,7 @@ class CasePlatform:
         known = self._facts(row, step, event)
         key = event_key(row.case, step, event)
         if self._is_given_up():
-            return await self._put(known, key, "the platform is not available")
+            return await self._put(known, key, self._why)
         self._asked_at = self._now()
         try:
             body = msgspec.json.encode(write(self._fields.sending, known))
@@ -150,6 +160,7 @@ class CasePlatform:
             if why is not None:
                 raise Unavailable(why)
         except Unavailable as error:
+            self._why = str(error)
             left = self._left(key)
             if left > 0:
                 asked = None if error.retry_after_s is None else min(error.retry_after_s, left / SECOND)

@@ -22,7 +22,7 @@ from gateway.config.rules import load_rules
 from gateway.config.shipped import read_tree, shipped
 from gateway.core.case_clock import Calendar
 from gateway.core.case_fields import FieldMap
-from gateway.core.cases import CaseRow, CaseStatus, Said, hear
+from gateway.core.cases import CaseRow, CaseStatus, Said, hear, speaker
 from gateway.core.component_code import Layout
 from gateway.core.model import HOUR, MINUTE, SECOND, AlarmRecord, Asset, Condition, Micros, Transition, WorkOrder
 from gateway.core.records import OutboxState
@@ -30,7 +30,7 @@ from gateway.core.rule import Rule
 from gateway.core.spreadsheet import cell, harmless
 from gateway.errors import Rejected, Unavailable
 from gateway.notify.case_drop import WHY, CaseDrop
-from gateway.notify.case_platform import CasePlatform, drop_columns, key_column, speaker
+from gateway.notify.case_platform import CasePlatform, drop_columns, key_column
 from gateway.notify.dispatcher import Dispatcher, Notification
 from gateway.notify.webhook import SignedPost
 from gateway.store.store import Store
@@ -204,10 +204,14 @@ async def test_what_the_platform_has_done_itself_is_not_told_to_it(tmp_path: Pat
     order = WorkOrder("01KCOVER", "cover-crew", "li", START)
     async with bench(tmp_path) as it:
         await it.send(opens())
-        closed = msgspec.structs.replace(order, closed_by=speaker("city"), closed_at=START)
-        await it.send(of("W9", 2, by=speaker("city"), why="平台结案", work="CLOSED", order=closed))
+        said = Said(START, START, "返工", CaseStatus.REWORK)
+        await it.store.cases.change("city", "01KCOVER", lambda row: hear(row, "m1", said, None) if row else None)
+        await it.send(of("W10", 2, by=speaker("city"), why="平台返工", work="DISPATCHED", order=order))
+        row = await it.row()
+        assert (row.case.status, row.case.rev, row.case.reworks) == ("rework", 2, 1)
         assert it.case().events == ["opened"]
-        assert ((await it.row()).case.status, (await it.row()).case.rev) == ("closed", 2)
+        await it.send(of("W2", 3, by="zhang", work="ACCEPTED", order=order))
+        assert it.case().events == ["opened", "accepted"]
 
 
 async def test_a_message_for_a_person_is_refused(tmp_path: Path) -> None:

@@ -28,8 +28,9 @@ from gateway.console.port import (
     StepRow,
 )
 from gateway.console.rule_port import Rulebook, Trials
+from gateway.core.calls import CallStatus
 from gateway.core.component_code import Layout
-from gateway.core.escalation import CANARY, CallStatus
+from gateway.core.escalation import CANARY
 from gateway.core.load import FloodWatch
 from gateway.core.modbus_write import write_request
 from gateway.core.model import SECOND, Asset, Command, CommandDone, Device, IsaState, Level, Micros, Transition, Value

@@ -10,7 +10,7 @@ from gateway.console import models, views
 from gateway.console.gate import visible
 from gateway.console.port import ConsolePort
 from gateway.console.problems import Problem
-from gateway.core.escalation import CallStatus
+from gateway.core.calls import CallStatus
 from gateway.core.model import Micros
 from gateway.core.routing import Routing
 

@@ -17,10 +17,10 @@ from gateway.console.equipment import Equipment
 from gateway.console.rule_port import Rulebook, RuleChanges, Trials
 from gateway.console.upkeep import Upkeep
 from gateway.core.bands import Band
+from gateway.core.calls import CallStatus
 from gateway.core.case_fields import Receiving
 from gateway.core.cases import CaseRow, CaseStatus, TicketRow
 from gateway.core.component_code import Layout
-from gateway.core.escalation import CallStatus
 from gateway.core.load import FloodWatch
 from gateway.core.model import (
     AlarmRecord,

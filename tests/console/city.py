@@ -35,8 +35,8 @@ from gateway.console.upkeep import CheckedFiles, ConfigurationNow, Figures, Foll
 from gateway.core import maintenance, work
 from gateway.core.assets_json import parse_assets, to_json
 from gateway.core.base_map import NO_BASE, BaseMap
+from gateway.core.calls import CallStatus
 from gateway.core.component_code import Layout
-from gateway.core.escalation import CallStatus
 from gateway.core.load import FloodWatch
 from gateway.core.model import (
     SECOND,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import time
 from pathlib import Path
 
-from gateway.core.escalation import CallStatus
+from gateway.core.calls import CallStatus
 from gateway.core.model import MINUTE
 from gateway.core.notification import Channel
 from gateway.core.records import Role

@@ -16,7 +16,11 @@ import pytest
 from pydantic import BaseModel
 
 from gateway.config.assets import ATTRIBUTE_UNITS, TEXT_ATTRIBUTES, UNIT_OF_ENDING
+from gateway.config.case_fields import load_case_fields, read_case_fields
+from gateway.config.rules import load_rules
 from gateway.config.settings import Settings, parse_settings
+from gateway.config.shipped import read_tree, shipped
+from gateway.core.case_facts import PATHS
 from tests import servers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,8 +50,8 @@ def test_the_commented_parts_of_the_example_are_right_too() -> None:
     assert settings.mqtt[1].password_file == Path("/etc/citywatch/secrets/county.password")
     assert [(h.id, h.port) for h in settings.hj212] == [("dust", 9212)]
     assert [s.name for s in settings.sinks] == ["county-influx"]
-    assert [r.name for r in settings.receivers] == ["duty-desk", "mail", "sms", "crew-group", "wall"]
-    assert [r.type for r in settings.receivers] == ["webhook", "apprise", "apprise", "robot", "mqtt"]
+    assert [r.name for r in settings.receivers] == ["duty-desk", "mail", "sms", "crew-group", "wall", "city"]
+    assert [r.type for r in settings.receivers] == ["webhook", "apprise", "apprise", "robot", "mqtt", "case-platform"]
     assert settings.console.public_url == "https://alarm.example.gov.cn"
     assert settings.inbound.sms is not None
     assert settings.canary is not None
@@ -153,3 +157,24 @@ def test_no_link_of_the_documentation_leads_nowhere(file: str) -> None:
     page = ROOT / file
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
     assert [t for t in targets if "://" not in t and not (page.parent / t).exists()] == []
+
+
+def test_the_example_field_map_is_right_by_the_shipped_rules() -> None:
+    rules = load_rules({n: t for n, t in read_tree(shipped("rules")).items() if not n.startswith("tests/")})
+    for file in (None, DEPLOY / "cases.fields.yaml"):
+        read_case_fields(file, rules.rules)
+
+
+def test_the_manual_names_every_fact_of_a_case() -> None:
+    text = (ROOT / "docs" / "cases.md").read_text()
+    for path in PATHS:
+        group, _, name = path.partition(".")
+        line = next(line for line in text.splitlines() if line.startswith(f"| `{group}.` |"))
+        assert f"`{name}`" in line, path
+
+
+def test_the_field_maps_in_the_manual_are_right() -> None:
+    text = (ROOT / "docs" / "cases.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    send, receive = (next(block for block in blocks if key in block) for key in ("send:", "receive:"))
+    load_case_fields(send + receive, "docs/cases.md")

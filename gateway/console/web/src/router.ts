@@ -22,6 +22,7 @@ const routes: RouteRecordRaw[] = [
   { path: "/assets", component: () => import("./asset/AssetsPage.vue"), meta: { name: "assets" } },
   { path: "/assets/:asset", component: () => import("./asset/AssetPage.vue"), props: true, meta: { name: "assets" } },
   { path: "/wall", component: () => import("./wall/WallPage.vue"), meta: { name: "wall", bare: true } },
+  { path: "/work", component: () => import("./work/OpenWorkPage.vue"), meta: { name: "work" } },
   { path: "/journal", component: () => import("./journal/JournalPage.vue"), meta: { name: "journal" } },
   { path: "/shift", component: () => import("./journal/ShiftPage.vue"), meta: { name: "shift" } },
   { path: "/rules", component: () => import("./rules/RulesPage.vue"), meta: { name: "rules" } },

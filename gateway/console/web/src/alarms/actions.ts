@@ -8,7 +8,7 @@ import { rowsOf } from "./order";
 
 export type ActionName =
   | "acknowledge" | "unacknowledge" | "shelve" | "unshelve" | "out-of-service" | "in-service" | "reset" | "silence"
-  | "confirm" | "force-clear" | "comment" | "assign";
+  | "confirm" | "force-clear" | "comment" | "assign" | "dispatch" | "verify" | "return" | "close";
 
 export interface Action {
   readonly name: ActionName;
@@ -19,6 +19,8 @@ export interface Action {
   readonly fits: (alarm: Alarm) => boolean;
   /** Must words be given? Then a form is shown; else it is done at once. */
   readonly asks: boolean;
+  /** About the work on it: offered where that is shown. */
+  readonly ofWork?: boolean;
 }
 
 const waiting: ReadonlySet<StateName> = new Set(["UNACK", "RTNUN"]);
@@ -29,6 +31,7 @@ export const ACTIONS: readonly Action[] = [
   { name: "unshelve", role: "operator", key: "u", asks: false, fits: (alarm) => alarm.shelve !== "UNSHELVED" },
   { name: "comment", role: "operator", key: "c", asks: true, fits: () => true },
   { name: "assign", role: "operator", key: "g", asks: true, fits: (alarm) => alarm.state !== "NORM" },
+  { name: "dispatch", role: "operator", key: "d", asks: true, ofWork: true, fits: (alarm) => !alarm.shadow },
   { name: "reset", role: "operator", key: "r", asks: false, fits: (alarm) => alarm.latched && alarm.condition === "NORMAL" },
   { name: "unacknowledge", role: "operator", asks: true, fits: (alarm) => alarm.acked && alarm.active },
   { name: "silence", role: "operator", asks: false, fits: (alarm) => waiting.has(alarm.state) && !alarm.silenced },
@@ -36,6 +39,9 @@ export const ACTIONS: readonly Action[] = [
   { name: "in-service", role: "maintainer", asks: false, fits: (alarm) => alarm.out_of_service !== null },
   { name: "confirm", role: "supervisor", asks: true, fits: (alarm) => !alarm.active && !alarm.confirmed },
   { name: "force-clear", role: "supervisor", asks: true, fits: (alarm) => alarm.active },
+  { name: "verify", role: "supervisor", asks: true, ofWork: true, fits: (alarm) => alarm.work === "DONE" || alarm.work === "VERIFYING" },
+  { name: "return", role: "supervisor", asks: true, ofWork: true, fits: (alarm) => alarm.work === "DONE" || alarm.work === "VERIFYING" },
+  { name: "close", role: "operator", asks: true, ofWork: true, fits: (alarm) => alarm.work !== "NONE" && alarm.work !== "CLOSED" },
 ];
 
 export function actionOf(name: ActionName): Action {
@@ -119,6 +125,10 @@ export function bodyOf(name: ActionName, rev: number, given: Given): Record<stri
       return { rev, reason: comment, once: given.once ?? false, ...(given.seconds ? { seconds: given.seconds } : {}) };
     case "out-of-service":
       return { rev, reason: comment, work: given.work?.trim() ?? "" };
+    case "return":
+    case "close":
+      return { rev, reason: comment };
+    case "dispatch":
     case "assign":
       return { rev, to: given.to?.trim() ?? "", ...(comment === "" ? {} : { comment }) };
     case "confirm":

@@ -15,6 +15,8 @@ export interface Filter {
   rule: string;
   asset: string;
   assigned: string;
+  /** A state of its work; "NONE": nobody was sent. */
+  work: string;
   /** Words that must all occur in titles, ids, names, roads. */
   text: string;
 }
@@ -22,10 +24,10 @@ export interface Filter {
 export type Query = Record<string, string | null | (string | null)[] | undefined>;
 
 export const EVERYTHING: Readonly<Filter> = {
-  levels: [], states: [], kinds: [], town: "", road: "", unit: "", rule: "", asset: "", assigned: "", text: "",
+  levels: [], states: [], kinds: [], town: "", road: "", unit: "", rule: "", asset: "", assigned: "", work: "", text: "",
 };
 
-const WORDS = { town: "town", road: "road", unit: "unit", rule: "rule", asset: "asset", assigned: "assigned", text: "q" } as const;
+const WORDS = { town: "town", road: "road", unit: "unit", rule: "rule", asset: "asset", assigned: "assigned", work: "work", text: "q" } as const;
 
 export function filterOf(query: Query): Filter {
   const list = (name: string): string[] => one(query[name]).split(",").filter((word) => word !== "");
@@ -69,7 +71,8 @@ export function matcher(filter: Filter, placeOf: (asset: string) => Place | unde
     if (kinds.size > 0 && !kinds.has(alarm.kind)) return false;
     if (filter.rule !== "" && alarm.rule !== filter.rule) return false;
     if (filter.asset !== "" && alarm.asset !== filter.asset) return false;
-    if (filter.assigned !== "" && (alarm.assigned_to ?? "") !== filter.assigned) return false;
+    if (filter.assigned !== "" && alarm.assigned_to !== filter.assigned && sentTo(alarm) !== filter.assigned) return false;
+    if (filter.work !== "" && alarm.work !== filter.work) return false;
     if (!placed && words.length === 0) return true;
     const place = placeOf(alarm.asset);
     if (filter.town !== "" && place?.town !== filter.town) return false;
@@ -77,9 +80,14 @@ export function matcher(filter: Filter, placeOf: (asset: string) => Place | unde
     if (filter.unit !== "" && place?.unit !== filter.unit) return false;
     if (words.length === 0) return true;
     const where = place === undefined ? "" : `${place.name} ${place.road} ${place.town} ${place.unit}`;
-    const all = `${alarm.alarm_id} ${alarm.title.zh} ${alarm.title.en} ${alarm.assigned_to ?? ""} ${where}`.toLowerCase();
+    const all = `${alarm.alarm_id} ${alarm.title.zh} ${alarm.title.en} ${alarm.assigned_to ?? ""} ${sentTo(alarm)} ${where}`.toLowerCase();
     return words.every((word) => all.includes(word));
   };
+}
+
+/** Who was sent and is not through with it; "" for nobody. */
+export function sentTo(alarm: Alarm): string {
+  return alarm.order === null || alarm.work === "CLOSED" ? "" : alarm.order.to;
 }
 
 function one(value: string | null | (string | null)[] | undefined): string {

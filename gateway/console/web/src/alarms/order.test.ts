@@ -8,7 +8,7 @@ function alarm(id: string, more: Partial<Alarm> = {}): Alarm {
   const [asset = "", rule = ""] = id.split("/");
   return {
     alarm_id: id, asset, rule, kind: "lamp", title: { zh: "路灯不亮", en: "Lamp out" }, state: "UNACK", level: "III",
-    active_at: "2025-07-20T12:00:00Z", detected_at: null, parent_alarm_id: null, assigned_to: null, rev: 1, ...more,
+    active_at: "2025-07-20T12:00:00Z", detected_at: null, work: "NONE", order: null, parent_alarm_id: null, assigned_to: null, rev: 1, ...more,
   } as Alarm;
 }
 
@@ -105,5 +105,14 @@ describe("the filter", () => {
     const search = (text: string): boolean => matcher({ ...EVERYTHING, text }, () => place as never)(alarm("lamp-3/out"));
     expect(search("南环 LAMP-3")).toBe(true);
     expect(search("南环 pump")).toBe(false);
+  });
+
+  it("knows who was sent, until the work is closed", () => {
+    const sent = alarm("a/x", { work: "ON_SITE", order: { to: "pumps" } } as never);
+    const closed = alarm("a/x", { work: "CLOSED", order: { to: "pumps" } } as never);
+    expect(matcher({ ...EVERYTHING, assigned: "pumps" }, none)(sent)).toBe(true);
+    expect(matcher({ ...EVERYTHING, assigned: "pumps" }, none)(closed)).toBe(false);
+    expect(matcher({ ...EVERYTHING, work: "ON_SITE" }, none)(sent)).toBe(true);
+    expect(matcher({ ...EVERYTHING, work: "NONE" }, none)(sent)).toBe(false);
   });
 });

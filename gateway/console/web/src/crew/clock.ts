@@ -19,11 +19,6 @@ export function deviceTime(at: number): string {
   return new Date(at - ahead).toISOString();
 }
 
-/** Now, as the gateway calls it. */
-export function gatewayNow(now = Date.now()): number {
-  return now - ahead;
-}
-
 api.use({
   onResponse({ response }) {
     if (!response.headers.has("age")) learn(response.headers.get("date"));

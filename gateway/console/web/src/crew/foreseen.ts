@@ -3,7 +3,7 @@ import type { WorkState } from "../work/types";
 import type { Act, Entry } from "./store";
 
 const AFTER: Record<Act["what"], WorkState | null> = {
-  accept: "ACCEPTED", refuse: "REJECTED", "on-site": "ON_SITE", photo: null, done: "VERIFYING",
+  accept: "ACCEPTED", refuse: "REJECTED", "on-site": "ON_SITE", photo: null, done: "DONE",
 };
 
 export interface Foreseen {
@@ -23,7 +23,7 @@ export function foresee(work: WorkState, entries: readonly Entry[]): Foreseen {
     const next = AFTER[entry.act.what];
     if (next === null) continue;
     now = next;
-    waiting.set(next === "VERIFYING" ? "DONE" : next, entry.at);
+    waiting.set(next, entry.at);
   }
   return { work: now, waiting, refused: undefined };
 }

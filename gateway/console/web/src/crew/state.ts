@@ -10,7 +10,7 @@ import { said, timeZone } from "../i18n";
 import { session, signOut, type Who } from "../live/session";
 import { loadSite, site } from "../live/site";
 import { byUrgency } from "../work/due";
-import type { WorkItem } from "../work/types";
+import type { Crew, WorkItem } from "../work/types";
 import { foresee, type Foreseen } from "./foreseen";
 import { Queue } from "./queue";
 import { GatewaySender } from "./sender";
@@ -204,10 +204,19 @@ export async function detail(alarm: string): Promise<KeptDetail> {
 }
 
 let names: components["schemas"]["NamesView"] | null = null;
+let crews: Crew[] | null = null;
 
+/** What people call what is named in an alarm's order: its kind and points, a value that is a word, whom it was given to. */
 async function namesFor(alarm: Alarm): Promise<Record<string, Title>> {
   names ??= await ask(api.GET("/api/v1/names"));
+  crews ??= await ask(api.GET("/api/v1/crews"));
   const found: Record<string, Title> = {};
+  const to = crews.find((one) => one.name === alarm.order?.to);
+  if (to !== undefined) found[`to ${to.name}`] = to.title;
+  if (typeof alarm.value === "string") {
+    const state = Object.values(names.states).find((values) => Object.hasOwn(values, String(alarm.value)));
+    if (state !== undefined) found[`value ${alarm.value}`] = state[alarm.value]!;
+  }
   const kind = names.kinds[alarm.kind];
   if (kind !== undefined) found[alarm.kind] = kind;
   for (const point of alarm.order?.waits_for ?? []) {

@@ -66,7 +66,7 @@ export interface KeptDetail {
   readonly user: string;
   readonly alarm: string;
   readonly detail: WorkDetail;
-  /** What people call the kind of asset and the points that are waited for. */
+  /** What people call the kind of asset, the points that are waited for, the value, and whom it was given to. */
   readonly names: Readonly<Record<string, Title>>;
 }
 

@@ -55,6 +55,14 @@ const en: typeof zh = {
   person: "Person",
   now: "now: {people}",
   comma: ", ",
+  maintenance: "Maintenance",
+  maintenanceMeans: "Meanwhile its alarms are recorded, and nobody is told.",
+  noMaintenance: "No maintenance is planned",
+  plan: "Plan maintenance",
+  endMaintenance: "End it",
+  maintenance_planned: "planned",
+  maintenance_open: "under way",
+  maintenance_ended: "ended",
 };
 
 export default en;

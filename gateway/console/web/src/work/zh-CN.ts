@@ -53,6 +53,14 @@ const zh = {
   person: "人员",
   now: "现在：{people}",
   comma: "、",
+  maintenance: "停用检修",
+  maintenanceMeans: "检修期间该设施的报警照常记录，但不通知任何人。",
+  noMaintenance: "没有检修计划",
+  plan: "安排检修",
+  endMaintenance: "结束检修",
+  maintenance_planned: "计划中",
+  maintenance_open: "检修中",
+  maintenance_ended: "已结束",
 };
 
 export default zh;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,12 @@ async def lost(house: Living) -> IsaState | None:
     return None if record is None else record.isa_state
 
 
+async def until(ask: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while not await ask():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
 async def test_every_hop_is_measured_and_nothing_stands(tmp_path: Path) -> None:
     async with witness() as seen, living(tmp_path, CITY, settings(tmp_path, seen.url, ("zhang", "li"))) as house:
         row = await canary_of(house).fly()
@@ -58,8 +65,12 @@ async def test_every_hop_is_measured_and_nothing_stands(tmp_path: Path) -> None:
         assert (record.isa_state, record.value) == (IsaState.NORM, int(row.id))
         assert not [alarm for alarm in await house.gateway.store.standing(100) if alarm.rule == "canary"]
         assert house.gateway.view.load().count == 0
+
         # No feed hears of it: only the two messages went into the outbox.
-        assert (await house.gateway.store.counts())["outbox"] == {OutboxState.DELIVERED.value: 2}
+        async def only_those() -> bool:
+            return (await house.gateway.store.counts())["outbox"] == {OutboxState.DELIVERED.value: 2}
+
+        await until(only_those)
         async with house.client(Role.VIEWER) as client:
             (told,) = (await client.get("canaries")).json()["items"]
             assert (told["id"], told["outcome"]) == (row.id, "delivered")
@@ -91,9 +102,11 @@ async def test_one_that_comes_after_all_was_late(tmp_path: Path) -> None:
     ):
         assert (await canary_of(house).fly()).outcome is CanaryOutcome.LOST
         await seen.until(3)
-        async with asyncio.timeout(10):
-            while (await house.gateway.store.canaries.newest(1)).items[0].outcome is not CanaryOutcome.LATE:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+
+        async def was_late() -> bool:
+            return (await house.gateway.store.canaries.newest(1)).items[0].outcome is CanaryOutcome.LATE
+
+        await until(was_late)
 
 
 async def test_without_anybody_to_tell_it_proves_the_path_to_the_store(tmp_path: Path) -> None:
@@ -137,13 +150,17 @@ async def test_what_nobody_got_is_an_alarm_by_how_much_it_mattered(tmp_path: Pat
         }
         async with living(tmp_path, city, more) as house:
             await house.say("citywatch/v1/lamp/d-1/telemetry", b'{"power": 0.5, "on": true}')
-            async with asyncio.timeout(10):
-                while True:
-                    record = await house.gateway.store.alarm(f"gateway/{rule}")
-                    if record is not None and record.isa_state is IsaState.UNACK:
-                        break
-                    await asyncio.sleep(0.02)
+
+            async def raised() -> bool:
+                record = await house.gateway.store.alarm(f"gateway/{rule}")
+                return record is not None and record.isa_state is IsaState.UNACK
+
+            await until(raised)
             other = {"gateway-notify-failed", "gateway-notify-failed-minor"} - {rule}
             assert await house.gateway.store.alarm(f"gateway/{other.pop()}") is None
-            page = await house.gateway.store.outbox_rows(OutboxState.DELIVERED, 50)
-            assert any(key.startswith(f"gateway/{rule}/") and key.endswith("/log") for key, _ in page)
+
+            async def told_by_the_log() -> bool:
+                rows = await house.gateway.store.outbox_rows(OutboxState.DELIVERED, 50)
+                return any(key.startswith(f"gateway/{rule}/") and key.endswith("/log") for key, _ in rows)
+
+            await until(told_by_the_log)

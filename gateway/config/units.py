@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import cache
 from tokenize import TokenError
@@ -53,8 +54,10 @@ def duration(text: str | int | float) -> Micros:
     """``"90s"``, ``"2h"``, ``"11m45s"``, ``"500ms"``, ``"1d"``, or a number of seconds. Raises ValueError."""
     if isinstance(text, bool):
         raise ValueError(f"not a duration: {text!r}")
-    if isinstance(text, (int, float)):
-        return round(text * SECOND)
+    if isinstance(text, int):
+        return text * SECOND
+    if isinstance(text, float):
+        return _whole(text * SECOND, text)
     total, end = 0.0, 0
     stripped = text.strip()
     for match in _DURATION.finditer(stripped):
@@ -64,7 +67,13 @@ def duration(text: str | int | float) -> Micros:
         end = match.end()
     if end == 0 or stripped[end:].strip():
         raise ValueError(f"not a duration: {text!r} (write 90s, 10m, 2h or 11m45s)")
-    return round(total)
+    return _whole(total, text)
+
+
+def _whole(length: float, text: str | int | float) -> Micros:
+    if not math.isfinite(length):
+        raise ValueError(f"not a duration: {str(text)[:40]!r}")
+    return round(length)
 
 
 def format_duration(length: Micros) -> str:

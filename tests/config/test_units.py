@@ -28,8 +28,10 @@ def test_a_duration(text: str | int, length: int) -> None:
     assert duration(text) == length
 
 
-@pytest.mark.parametrize("text", ["", "soon", "5", "5x", "s", "5m now", "-5s", True])
-def test_what_is_not_a_duration(text: str | bool) -> None:
+@pytest.mark.parametrize(
+    "text", ["", "soon", "5", "5x", "s", "5m now", "-5s", True, float("inf"), float("nan"), 1e305, "9" * 400 + "s"]
+)
+def test_what_is_not_a_duration(text: str | float | bool) -> None:
     with pytest.raises(ValueError, match="not a duration"):
         duration(text)
 

@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway import __version__
 from gateway.console import (
     alarms,
-    canaries,
     calls,
+    canaries,
     cases,
     city,
     devices,
@@ -110,8 +110,8 @@ def _application(gateway: ConsolePort, feed: Feed, pages: Pages, base: BaseMap) 
     app.include_router(links.routes(gateway, answers))
     routers = (
         alarms.routes(gateway),
-        cases.routes(gateway),
         canaries.routes(gateway),
+        cases.routes(gateway),
         city.routes(gateway),
         devices.routes(gateway),
         journal.routes(gateway),

@@ -343,6 +343,22 @@ def test_what_comes_late_changes_nothing_and_is_still_known() -> None:
     assert (late.case.status, late.said, late.heard) == ("closed", closed.said, ("m2", "m1"))
 
 
+def test_a_case_that_the_platform_sends_back_after_we_had_closed_the_work_waits_for_the_next_raise() -> None:
+    town = street()
+    town.send(0, depth=11.0)
+    town.do(10, DISPATCH, ALARM, to="crew-1")
+    town.do(20, CLOSE, ALARM, why="false alarm")
+    town.send(25, depth=1.0)
+    case = msgspec.structs.replace(events(town)[-1][2], status=CaseStatus.REWORK, closed_at=None)
+    town.send(30, depth=11.0)
+    raised, relapsed = town.transitions[-2:]
+    assert (raised.cause, relapsed.cause) == ("T7", "W8")
+    assert advance(case, raised) is None, "W8 says more"
+    moved = advance(case, relapsed)
+    assert moved is not None
+    assert moved[1] is CaseEvent.REOPENED
+
+
 def test_only_rework_opens_a_closed_case_again() -> None:
     closed = row(CaseStatus.CLOSED)
     handling = hear(closed, "m1", said(CaseStatus.HANDLING), None)
@@ -368,6 +384,11 @@ def test_what_the_platform_has_closed_is_not_opened_by_what_we_had_to_tell() -> 
     seen = town.transitions[-1]
     after = arrived(row(CaseStatus.CLOSED), seen, CaseEvent.ACKNOWLEDGED, START, number="T-1")
     assert (after.case.status, after.case.rev, after.number, after.way) == ("closed", seen.rev, "T-1", "platform")
+    closed = msgspec.structs.replace(row().case, status=CaseStatus.CLOSED, closed_at=START, closed_how="platform")
+    for event in (CaseEvent.DISPATCHED, CaseEvent.ACKNOWLEDGED, CaseEvent.CLOSED, CaseEvent.OPENED):
+        after = arrived(row(case=closed), seen, event, START + SECOND)
+        assert (after.case.status, after.case.closed_at, after.case.closed_how) == ("closed", START, "platform"), event
+    assert arrived(row(case=closed), seen, CaseEvent.REOPENED, START).case.closed_at is None
     dropped = arrived(row(), seen, CaseEvent.ACKNOWLEDGED, START, dropped=("k", "f.csv", "down"))
     assert (dropped.way, dropped.file, dropped.error, dropped.dropped) == ("csv", "f.csv", "down", ("k",))
 

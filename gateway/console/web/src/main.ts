@@ -8,6 +8,7 @@ import { i18n } from "./i18n";
 import { router } from "./router";
 import "./style.css";
 import { cameFrom } from "./ui/comeBack";
+import "./ui/element.css";
 import "./ui/theme";
 
 const crew = cameFrom();

@@ -6,7 +6,7 @@ import { api, ask, Problem } from "../api/client";
 import { newKey } from "../api/key";
 import type { components } from "../api/schema";
 import type { Alarm, Title } from "../api/types";
-import { said, timeZone } from "../i18n";
+import { said, t, timeZone } from "../i18n";
 import { session, signOut, type Who } from "../live/session";
 import { loadSite, site } from "../live/site";
 import { byUrgency } from "../work/due";
@@ -263,6 +263,7 @@ async function reread(): Promise<void> {
 function told(entry: Entry, alarm: Alarm | null): void {
   crew.link = "here";
   if (alarm === null) return;
+  notify(t(`crew.told_${entry.act.what}`));
   crew.items = crew.items.map((item) => (item.alarm.alarm_id === alarm.alarm_id ? { ...item, alarm } : item));
   if (user !== null && store !== null) {
     const kept = { user, at: crew.heardAt ?? Date.now(), items: crew.items, closed: crew.closed };

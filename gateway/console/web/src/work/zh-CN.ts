@@ -29,6 +29,7 @@ const zh = {
   waitsForPerson: "没有数据能够核实，请值班长核查",
   closedWhy: "结案说明",
   refusedWhy: "拒单原因",
+  due: "时限",
   respondBy: "响应时限",
   resolveBy: "处置时限",
   respondOver: "响应超时 {time}",

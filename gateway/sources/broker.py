@@ -618,7 +618,13 @@ def _device(secret: str, device: str, number: int) -> str:
 
 def _user(secret: str, name: str, publish: list[str], subscribe: list[str], number: int = 0) -> str:
     """One line of the users list. Plain passwords: whoever may read this 0600 file may read the secret beside it."""
-    may_publish = json.dumps(publish) if publish else '{ deny: ">" }'
+    alarms = _subject(ALARMS)
+    if not publish:
+        may_publish = '{ deny: ">" }'
+    elif publish == [alarms]:
+        may_publish = json.dumps(publish)
+    else:  # "alarms" in the place of a kind: nobody but us says which alarms stand
+        may_publish = f"{{ allow: {json.dumps(publish)}, deny: [{json.dumps(alarms)}] }}"
     return (
         f'{{ user: "{name}", password: "{derived_password(secret, name, number)}", allowed_connection_types: ["MQTT"], '
         f"permissions: {{ publish: {may_publish}, subscribe: {json.dumps(subscribe)} }} }}"

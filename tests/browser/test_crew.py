@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, FilePayload, Page, expect
+from playwright.async_api import Browser, BrowserContext, FilePayload, Page, Route, expect
 
 from tests.browser.browsing import PATIENCE_MS, SCREENSHOTS, Site, browsing_site, chromium
 from tests.browser.test_console import AXE, axe_results
@@ -321,6 +321,7 @@ async def test_a_session_that_ends_loses_nothing(
     await do(site, mine, "dispatch", to="wang")
     page = await phone(browser, site, tokens["wang"], "/cover-5/manhole-open", language="en")
     await expect(button(page, "Accept")).to_be_visible()
+    await page.wait_for_load_state("networkidle")
     await page.context.clear_cookies()
     await button(page, "Accept").click()
     await expect(page.get_by_text("You are signed out")).to_be_visible()
@@ -328,6 +329,13 @@ async def test_a_session_that_ends_loses_nothing(
     await page.reload()
     await expect(page.get_by_text("You are signed out")).to_be_visible()
     assert (await alarm(site, mine))["work"] == "DISPATCHED"
+    # Without a network nobody can sign in, and the phone's owner goes on.
+    await page.context.set_offline(True)
+    await expect(button(page, "On site")).to_be_visible()
+    await page.reload()
+    await expect(button(page, "On site")).to_be_visible()
+    await page.context.set_offline(False)
+    await expect(page.get_by_text("You are signed out")).to_be_visible()
 
     # Somebody else borrows the phone: they see their own work, and tell nothing of the other's.
     await page.get_by_role("button", name="Sign in with a token").click()
@@ -476,3 +484,31 @@ async def test_every_page_of_the_crew_is_whole_and_readable(
     found += [f"/work: {one}" for one in await axe_results(desk, axe)]
     assert keys_in(await desk.locator("body").inner_text()) == []
     assert not found, "\n".join(found)
+
+
+async def test_what_is_late_says_so_and_work_is_refused_with_a_reason(
+    browser: Browser, site: Site, tokens: dict[str, str], pictures: Path
+) -> None:
+    late = "cover-3/manhole-open"
+    page = await phone(browser, site, tokens["feng"])
+
+    async def an_hour_ago(route: Route) -> None:
+        answer = await route.fetch()
+        found = await answer.json()
+        for item in found.get("items", [found]):
+            item["due"] = dict.fromkeys(item["due"], "2026-01-01T00:00:00.000000Z")
+        await route.fulfill(response=answer, json=found)
+
+    await page.route(re.compile("/api/v1/work"), an_hour_ago)
+    await page.reload()
+    await expect(card(page, late)).to_contain_text("处置超时")
+    await look(page, pictures, "late")
+    await card(page, late).click()
+    await button(page, "拒单").click()
+    await expect(page.get_by_role("dialog").get_by_role("button", name="拒单")).to_be_disabled()
+    await page.get_by_label("为什么不能去？").fill("没有登高车")
+    await look(page, pictures, "refuse")
+    await page.get_by_role("dialog").get_by_role("button", name="拒单").click()
+    refused = await work_is(site, late, "REJECTED")
+    assert refused["order"]["refused_why"] == "没有登高车"
+    await expect(page.get_by_text("等待另行派遣")).to_be_visible()

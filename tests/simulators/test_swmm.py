@@ -235,7 +235,8 @@ def test_an_engine_that_crashes_is_an_error_and_its_files_go() -> None:
 
 
 PARENT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell started in the background ignores it
 from simulators.swmm import *
 from tests.simulators.test_swmm import BROOK
 with Drainage(BROOK) as drainage:
@@ -258,6 +259,9 @@ def test_when_the_parent_is_killed_no_engine_stays(last_word: signal.Signals) ->
         assert parent.stdout is not None
         pid, folder = parent.stdout.readline().split()
         parent.send_signal(last_word)
-        parent.wait(10)
+        try:
+            parent.wait(10)
+        finally:
+            parent.kill()
     assert eventually(lambda: gone(int(pid)))
     assert eventually(lambda: not Path(folder).exists())

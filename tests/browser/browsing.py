@@ -18,7 +18,7 @@ from typing import Any
 
 import aiomqtt
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from bench import browser
 from bench.browser import signed_in
@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = Path(os.environ.get("CITYWATCH_SCREENSHOTS", ROOT / "build" / "screenshots"))
 CHINESE = Path("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc")
 PATIENCE_MS = 15_000
+expect.set_options(timeout=PATIENCE_MS)  # three browsers on two cores
 
 
 @contextlib.asynccontextmanager

@@ -512,3 +512,4 @@ async def test_what_is_late_says_so_and_work_is_refused_with_a_reason(
     refused = await work_is(site, late, "REJECTED")
     assert refused["order"]["refused_why"] == "没有登高车"
     await expect(page.get_by_text("等待另行派遣")).to_be_visible()
+    await page.unroute_all(behavior="ignoreErrors")  # one may be on its way

@@ -85,7 +85,7 @@ class Escalations:
     def use(self, routing: Routing, rules: RuleSet, out: list[Told]) -> None:
         """Put a routing in force. Calls on routes that are still there go on; alarms of the others are told anew."""
         self.routing, self._rules = routing, rules
-        self._routes = {route.name: route for route in _all(routing.root)}
+        self._routes = {route.name: route for route in routing.root.all_routes}
         self._idle = not (routing.canary or any(route.steps for route in self._routes.values()))
         for call in [call for call in self._calls.values() if call.route not in self._routes]:
             members = [member for member in call.members.values() if member.wants(While.UNACKNOWLEDGED)]
@@ -618,12 +618,6 @@ class Escalations:
             self._schedule(call)
         for person, held in self._held.items():
             self._push(held.due_at, 0, person, None)
-
-
-def _all(route: Route) -> Iterable[Route]:
-    yield route
-    for child in route.routes:
-        yield from _all(child)
 
 
 def _targets(steps: Sequence[Step]) -> tuple[Target, ...]:
